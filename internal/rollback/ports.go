@@ -63,6 +63,14 @@ type Records interface {
 	ReadAll(ctx context.Context) ([]Record, error)
 }
 
+// StoredObject is one named bag of text with a version, as a store of records keeps it (a ConfigMap, say). The version
+// changes with every write and is only good for comparing.
+type StoredObject struct {
+	Name    string
+	Data    map[string]string
+	Version string
+}
+
 // Change is one commit that a rollback would undo, as the forge tells it.
 type Change struct {
 	Commit  Commit    `json:"commit"`
