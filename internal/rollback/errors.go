@@ -32,10 +32,14 @@ func (e *Error) Error() string {
 	if e.Err == nil {
 		return e.What
 	}
-	if e.What == "" {
-		return e.Err.Error()
+	text := e.Err.Error()
+	switch {
+	case e.What == "":
+		return text
+	case text == "":
+		return e.What
 	}
-	return e.What + ": " + e.Err.Error()
+	return e.What + ": " + text
 }
 
 func (e *Error) Unwrap() error { return e.Err }

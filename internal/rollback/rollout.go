@@ -1,0 +1,204 @@
+package rollback
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// rolledOut tells from one observation whether a workload has replaced its pods, and where it is. The order of the checks
+// is kubectl's: the generation first, because all counts speak of the generation that the controller has seen
+// (https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#deployment-status).
+func rolledOut(w Workload) (done bool, note string) {
+	r := w.Rollout
+	switch {
+	case r.ObservedGeneration < r.Generation:
+		return false, "waiting for its controller to see the restart"
+	case r.Updated < r.Desired-r.Partition:
+		return false, fmt.Sprintf("%d of %d new pods started", r.Updated, r.Desired)
+	case w.Ref.Kind == "Deployment" && r.Total > r.Updated:
+		return false, fmt.Sprintf("%s to go", plural(r.Total-r.Updated, "old pod", "old pods"))
+	case w.Ref.Kind == "StatefulSet" && r.Ready < r.Desired:
+		return false, fmt.Sprintf("%d of %d pods ready", r.Ready, r.Desired)
+	case w.Ref.Kind == "StatefulSet" && r.Partition == 0 && r.UpdateRevision != r.CurrentRevision:
+		return false, fmt.Sprintf("%d of %d pods of the new revision", r.Updated, r.Desired)
+	case w.Ref.Kind != "StatefulSet" && r.Available < r.Desired:
+		return false, fmt.Sprintf("%d of %d new pods available", r.Available, r.Desired)
+	}
+	return true, fmt.Sprintf("%s serving", plural(r.Desired, "new pod", "new pods"))
+}
+
+// Patience is how long a new pod may show a reason before it counts as stuck. Some pass by themselves: a cluster that
+// scales up answers FailedScheduling for minutes, a secret may arrive a moment late. The rest do not.
+var Patience = map[string]time.Duration{
+	"ImagePullBackOff":           0, // the kubelet has tried twice
+	"ErrImagePull":               20 * time.Second,
+	"InvalidImageName":           0,
+	"ErrImageNeverPull":          0,
+	"CrashLoopBackOff":           0, // it has ended at least twice
+	"CreateContainerConfigError": 10 * time.Second,
+	"CreateContainerError":       10 * time.Second,
+	"RunContainerError":          10 * time.Second,
+	"Unschedulable":              90 * time.Second,
+	"FailedCreate":               10 * time.Second,
+}
+
+// Stuck is a pod, or a workload, that will not come up by waiting.
+type Stuck struct {
+	Workload  Ref
+	Pod       string // "" when no pod could be made
+	Container string
+	Reason    string
+	Message   string
+}
+
+func (s Stuck) String() string {
+	where := s.Workload.String()
+	if s.Pod != "" {
+		where = "pod " + s.Pod
+	}
+	text := where + ": " + s.Reason
+	if s.Message != "" {
+		text += ": " + s.Message
+	}
+	return text
+}
+
+// watchdog remembers since when each trouble has lasted.
+type watchdog struct {
+	patience map[string]time.Duration
+	since    map[string]time.Time
+}
+
+// look tells the first trouble that has outlasted its patience, nil if none has.
+func (d *watchdog) look(obs []Observation, stamp string, now time.Time) *Stuck {
+	if d.since == nil {
+		d.since = map[string]time.Time{}
+	}
+	seen := map[string]bool{}
+	var worst *Stuck
+	consider := func(s Stuck) {
+		patience, known := d.patience[s.Reason]
+		if !known {
+			return
+		}
+		key := s.Workload.String() + "/" + s.Pod + "/" + s.Reason
+		seen[key] = true
+		if _, ok := d.since[key]; !ok {
+			d.since[key] = now
+		}
+		if now.Sub(d.since[key]) >= patience && worst == nil {
+			worst = &s
+		}
+	}
+	for _, o := range obs {
+		if o.Workload.Rollout.Failure != "" {
+			consider(Stuck{Workload: o.Workload.Ref, Reason: "FailedCreate", Message: o.Workload.Rollout.Failure})
+		}
+		for _, p := range o.Pods {
+			if p.Terminating || p.Stamp != stamp && stamp != "" {
+				continue
+			}
+			if p.Unschedulable != "" {
+				consider(Stuck{Workload: o.Workload.Ref, Pod: p.Name, Reason: "Unschedulable", Message: p.Unschedulable})
+			}
+			for _, c := range p.Containers {
+				if c.Waiting != "" {
+					consider(Stuck{Workload: o.Workload.Ref, Pod: p.Name, Container: c.Name, Reason: c.Waiting, Message: c.Message})
+				}
+			}
+		}
+		// A Deployment's own verdict comes last: the pods usually tell why.
+		if st := o.Workload.Rollout.Stalled; st != "" && worst == nil && o.Workload.Rollout.ObservedGeneration >= o.Workload.Rollout.Generation {
+			worst = &Stuck{Workload: o.Workload.Ref, Reason: "ProgressDeadlineExceeded", Message: st}
+		}
+	}
+	for key := range d.since {
+		if !seen[key] {
+			delete(d.since, key)
+		}
+	}
+	return worst
+}
+
+// orderedStuck finds the pod of an earlier template that an OrderedReady StatefulSet waits on for ever, "" if there is none.
+func orderedStuck(o Observation, stamp string) string {
+	if !o.Workload.Ordered {
+		return ""
+	}
+	for _, p := range o.Pods {
+		if !p.Terminating && p.Stamp != stamp && !p.Ready && brokenPod(p) != "" {
+			return p.Name
+		}
+	}
+	return ""
+}
+
+// Proof is what the pods of one workload were seen to run.
+type Proof struct {
+	Workload Ref            `json:"workload"`
+	Desired  int            `json:"desired"`
+	Pods     int            `json:"pods"`
+	Ready    int            `json:"ready"`
+	Digests  map[Digest]int `json:"digests"` // reported digest → containers
+	// Missing says what is still wanting, "" when the workload is proven (but for the settle time).
+	Missing string `json:"missing,omitempty"`
+	// Wrong says that a pod provably runs something else, which waiting does not mend.
+	Wrong string `json:"wrong,omitempty"`
+}
+
+// prove compares what the pods of a workload report with the target's digests. stamp is that of the restart, "" where
+// there was none; pods without it are on their way out.
+func prove(o Observation, repository string, set DigestSet, stamp string) Proof {
+	pr := Proof{Workload: o.Workload.Ref, Desired: o.Workload.Rollout.Desired, Digests: map[Digest]int{}}
+	var old, unready, blank, wrong []string
+	for _, p := range o.Pods {
+		if p.Terminating || p.Phase == "Succeeded" || p.Phase == "Failed" {
+			continue
+		}
+		pr.Pods++
+		if p.Ready {
+			pr.Ready++
+		} else {
+			unready = append(unready, p.Name)
+		}
+		if stamp != "" && p.Stamp != stamp {
+			old = append(old, p.Name)
+		}
+		for _, c := range p.Containers {
+			ref, err := ParseReference(c.Image)
+			if err != nil || ref.Repository != repository {
+				continue
+			}
+			if c.Digest == "" {
+				blank = append(blank, p.Name)
+				continue
+			}
+			pr.Digests[c.Digest]++
+			if !set[c.Digest] && (stamp == "" || p.Stamp == stamp) {
+				wrong = append(wrong, fmt.Sprintf("%s runs %s", p.Name, c.Digest.Short()))
+			}
+		}
+	}
+	slices.Sort(wrong)
+	switch {
+	case len(wrong) > 0:
+		pr.Wrong = strings.Join(wrong[:min(3, len(wrong))], ", ")
+		if len(wrong) > 3 {
+			pr.Wrong += fmt.Sprintf(" and %d more", len(wrong)-3)
+		}
+		pr.Missing = pr.Wrong
+	case len(old) > 0:
+		pr.Missing = fmt.Sprintf("%s still up", plural(len(old), "old pod", "old pods"))
+	case len(unready) > 0:
+		pr.Missing = fmt.Sprintf("%d of %s ready", pr.Ready, plural(pr.Desired, "pod", "pods"))
+	case len(blank) > 0:
+		pr.Missing = "the node has not reported the image of " + blank[0]
+	case pr.Pods != pr.Desired:
+		pr.Missing = fmt.Sprintf("%s for %d wanted", plural(pr.Pods, "pod", "pods"), pr.Desired)
+	case pr.Desired == 0:
+		pr.Missing = "0 replicas: nothing runs that could prove it"
+	}
+	return pr
+}

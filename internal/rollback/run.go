@@ -1,0 +1,696 @@
+package rollback
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// ResultVersion is the schema version of a result as JSON.
+const ResultVersion = 1
+
+// Result is how a run ended.
+type Result struct {
+	SchemaVersion int         `json:"schemaVersion"`
+	Run           string      `json:"run"`
+	Scope         Scope       `json:"scope"`
+	Act           Act         `json:"act"`
+	Exit          Exit        `json:"exit"`
+	Outcome       string      `json:"outcome"`    // one sentence
+	Production    string      `json:"production"` // what state production is in, one sentence
+	From          Target      `json:"from"`
+	To            Target      `json:"to"`
+	TagDigest     Digest      `json:"tagDigest,omitempty"` // what the moving tag was last seen to name
+	Steps         []StepState `json:"steps"`
+	Proofs        []Proof     `json:"proofs,omitempty"`
+	StartedAt     time.Time   `json:"startedAt"`
+	EndedAt       time.Time   `json:"endedAt"`
+	Next          []string    `json:"next,omitempty"`
+}
+
+// Reporter is told what happens, for the person who waits.
+type Reporter interface {
+	// Step is called when a step starts and when it ends.
+	Step(s Step, state StepState)
+	// Progress is called after every look at the pods while they turn over.
+	Progress(p []Progress)
+	// Note is one line worth saying in between.
+	Note(text string)
+}
+
+// Progress is where one workload is.
+type Progress struct {
+	Workload Ref
+	Desired  int
+	New      int // pods of the new template
+	Ready    int // of these, ready
+	Old      int // pods still to go
+	Note     string
+	Done     bool
+}
+
+// Limits bound a run in time.
+type Limits struct {
+	Rollout time.Duration // for the pods to turn over, from the restart on
+	Settle  time.Duration // how long the pods must stay ready and right
+	Poll    time.Duration // at most this long between two looks
+	Retry   time.Duration // between two tries of a read that failed
+	// Patience is how long each trouble of a pod may last; nil for the table of the same name.
+	Patience map[string]time.Duration
+}
+
+// DefaultLimits are those of a run without settings. The Kubernetes default for a stalled rollout is 600 s.
+func DefaultLimits() Limits {
+	return Limits{Rollout: 10 * time.Minute, Settle: 10 * time.Second, Poll: 2 * time.Second, Retry: time.Second}
+}
+
+// grace is how long an act in flight may go on after the run was told to stop, and how long the record may take then. A
+// Jenkins abort leaves 20 s before the step is given up with the program still running.
+const (
+	grace       = 4 * time.Second
+	recordGrace = 4 * time.Second
+)
+
+// ErrInterrupted is the cause of a context that a signal ended.
+var ErrInterrupted = errors.New("interrupted")
+
+// Runner runs plans. It is the only thing in the program that acts.
+type Runner struct {
+	World   World
+	Journal Journal
+	Report  Reporter
+	Limits  Limits
+	// Dead tells whether a process, as Actor.Process names it, has provably ended; nil if nothing can tell.
+	Dead func(process string) bool
+}
+
+// run is one plan being run: its state in typed fields.
+type run struct {
+	Runner
+	survey  *Survey
+	plan    *Plan
+	entry   *Entry // nil for verify
+	keeper  *keeper
+	outcome []StepState
+	proofs  []Proof
+	tagNow  Digest // last seen
+	tagged  bool   // the tag was moved, by this run or by the one it goes on with
+	stamped bool   // at least one workload was restarted likewise
+	claimed bool
+	started time.Time
+}
+
+// Run does the plan's steps in order. It stops at the first failure and says what state production is in.
+func (rn Runner) Run(ctx context.Context, s *Survey, p *Plan) (*Result, error) {
+	r := &run{Runner: rn, survey: s, plan: p, tagNow: s.TagNow.Digest, started: time.Now()}
+	if p.Verdict != Safe {
+		return nil, p.Refusal()
+	}
+	if r.Limits.Patience == nil {
+		r.Limits.Patience = Patience
+	}
+	if s.Resume != nil {
+		r.tagged = s.TagNow.Digest == s.Target.Digest && s.Resume.TagWas != s.Target.Digest
+		r.stamped = slices.ContainsFunc(p.Workloads, func(w PlannedWorkload) bool { return w.Stamped })
+	}
+	if err := r.log(Event{Type: "run.started", Text: fmt.Sprintf("%s %s", p.Act, p.Scope), Data: map[string]any{
+		"reason": p.Reason, "by": p.By.User, "host": p.By.Host, "build": p.By.Build, "from": p.Current.Digest, "to": p.Target.Digest,
+		"registry": p.Basis.Registry, "tag": p.Tag, "cluster": p.Basis.Cluster, "namespace": p.Namespace, "resumes": p.Resumes,
+	}}); err != nil {
+		return nil, &Error{Exit: Failed, What: "the journal cannot be written, so nothing was started", Err: err, Production: NotChanged}
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	r.keeper = newKeeper(r.World.Records, r.survey, stop)
+	defer r.keeper.close()
+
+	acts := map[string]func(context.Context) (Outcome, string, error){
+		StepClaim: r.claim, StepKeep: r.keep, StepRetag: r.retag, StepRestart: r.restart,
+		StepRollout: r.rollout, StepVerify: r.verify, StepRecord: r.record,
+	}
+	for _, step := range p.Steps {
+		if ctx.Err() != nil {
+			return r.end(step, r.stopped(ctx))
+		}
+		r.step(step, StepState{Name: step.Name, Outcome: StepStarted, At: time.Now().UTC()})
+		if err := r.log(Event{Type: "step.intent", Step: step.Name, Text: step.Text}); err != nil {
+			return r.end(step, &Error{Exit: r.exit(), What: "the journal cannot be written", Err: err})
+		}
+		outcome, detail, err := acts[step.Name](ctx)
+		if err != nil {
+			if ctx.Err() != nil && !errors.Is(err, errDeadline) {
+				err = r.stopped(ctx)
+			}
+			outcome, detail = StepFailed, err.Error()
+		}
+		state := StepState{Name: step.Name, Outcome: outcome, At: time.Now().UTC(), Detail: detail}
+		r.outcome = append(r.outcome, state)
+		r.step(step, state)
+		event := Event{Type: "step.outcome", Step: step.Name, Text: detail, Data: map[string]any{"outcome": string(outcome)}}
+		if err != nil {
+			event.Error, event.Text = err.Error(), ""
+		}
+		logErr := r.log(event)
+		if err == nil && logErr != nil {
+			err = &Error{Exit: r.exit(), What: "the journal cannot be written", Err: logErr}
+		}
+		if err != nil {
+			return r.end(step, err)
+		}
+		if step.Name != StepRecord {
+			r.keeper.update(r.entryInto)
+		}
+	}
+	return r.end(Step{}, nil)
+}
+
+func (r *run) log(e Event) error {
+	if r.Journal == nil {
+		return nil
+	}
+	e.Run, e.Scope = r.plan.ID, r.plan.Scope.String()
+	return r.Journal.Log(e)
+}
+
+func (r *run) step(s Step, st StepState) {
+	if r.Report != nil {
+		r.Report.Step(s, st)
+	}
+}
+
+func (r *run) note(format string, args ...any) {
+	if r.Report != nil {
+		r.Report.Note(fmt.Sprintf(format, args...))
+	}
+}
+
+// exit is the code of a failure here: what matters is whether production was touched.
+func (r *run) exit() Exit {
+	if r.tagged || r.stamped {
+		return Unverified
+	}
+	return Failed
+}
+
+// stopped turns the end of the context into what ended it.
+func (r *run) stopped(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	var e *Error
+	if errors.As(cause, &e) {
+		c := *e
+		if r.exit() == Unverified {
+			c.Exit = Unverified
+		}
+		return &c
+	}
+	return &Error{Exit: r.exit(), What: "interrupted", Err: quiet{ErrInterrupted}}
+}
+
+// acting gives an act its context: told to stop, the run starts nothing new, but an act in flight may end in good order.
+func acting(ctx context.Context) (context.Context, context.CancelFunc) {
+	act, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		t := time.NewTimer(grace)
+		defer t.Stop()
+		select {
+		case <-t.C:
+			cancel(context.Cause(ctx))
+		case <-act.Done():
+		}
+	})
+	return act, func() { stop(); cancel(nil) }
+}
+
+// claim takes the lock and writes down what will be done, in one write: from here on any machine can go on with it.
+func (r *run) claim(ctx context.Context) (Outcome, string, error) {
+	s, p := r.survey, r.plan
+	now := time.Now().UTC()
+	switch {
+	case s.Resume != nil:
+		e := *s.Resume
+		e.State = Running
+		e.EndedAt = time.Time{}
+		r.entry = &e
+	case p.Act == ActRestart: // a restart alone changes no history: only the lock is taken
+		r.entry = &Entry{ID: p.ID, Kind: KindRestart, Stamp: p.ID, To: r.target(), StartedAt: now, By: p.By, Reason: p.Reason}
+	default:
+		kind := KindRollback
+		undoes := ""
+		if p.Act == ActUndo {
+			kind, undoes = KindUndo, s.Record.Last.ID
+		}
+		r.entry = &Entry{
+			ID: p.ID, Kind: kind, Method: p.Method, State: Running, By: p.By, Reason: p.Reason, StartedAt: now,
+			Registry: s.Repository.Host, Repository: s.Repository.Name, Tag: s.Place.Tag,
+			From: r.from(), To: r.target(), TagWas: s.TagNow.Digest, Stamp: p.ID, Undoes: undoes,
+		}
+	}
+	r.entry.Workloads = nil
+	for _, w := range p.Workloads {
+		r.entry.Workloads = append(r.entry.Workloads, w.Ref)
+	}
+	if r.World.Records == nil {
+		return StepDone, "no record is kept (--no-record): no lock, no resume, no undo from another machine", nil
+	}
+	rec := s.Record
+	rec.SchemaVersion, rec.Scope = RecordVersion, p.Scope
+	rec, err := Claim(rec, p.By, p.ID, p.Reason, now, s.Request.Steal, r.Dead)
+	if err != nil {
+		return "", "", err
+	}
+	r.entryInto(&rec)
+	act, done := acting(ctx)
+	defer done()
+	if err := r.keeper.claim(act, rec); err != nil {
+		if KindOf(err) == Conflict {
+			return "", "", r.lostRace(act, err)
+		}
+		e := &Error{Exit: Failed, What: "the record could not be written, so nothing was started", Err: err}
+		if KindOf(err) == Denied {
+			e.Next = append(e.Next, "give the right to create and update ConfigMaps (rollback permissions), or go on without lock and resume: --no-record")
+		}
+		return "", "", e
+	}
+	r.claimed = true
+	if rec.Lock.Stolen != "" {
+		return StepDone, "lock taken over: " + rec.Lock.Stolen, nil
+	}
+	return StepDone, "", nil
+}
+
+// lostRace says who was faster.
+func (r *run) lostRace(ctx context.Context, err error) error {
+	rec, _, readErr := r.World.Records.Read(ctx, r.plan.Scope)
+	if readErr == nil && rec.Lock != nil {
+		if _, held := Claim(rec, r.plan.By, r.plan.ID, r.plan.Reason, time.Now(), "", r.Dead); held != nil {
+			return held
+		}
+	}
+	return &Error{Exit: Refused, What: "somebody else changed the record of " + r.plan.Scope.String() + " since the plan was made", Err: err,
+		Next: []string{"run again: the plan may be another one now"}}
+}
+
+func (r *run) from() Target {
+	i := r.survey.Current
+	return Target{Digest: i.Digest, MediaType: cmpOr(i.MediaType, r.survey.Manifests[i.Digest].MediaType), Commit: i.Commit(), Tags: i.Tags, PushedAt: i.PushedAt}
+}
+
+func (r *run) target() Target {
+	i := r.survey.Target
+	return Target{Digest: i.Digest, MediaType: i.MediaType, Commit: i.Commit(), Tags: i.Tags, PushedAt: i.PushedAt}
+}
+
+func cmpOr(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// entryInto writes the entry into a record, moving the one before into the history.
+func (r *run) entryInto(rec *Record) {
+	if r.entry.Kind == KindRestart {
+		return
+	}
+	r.entry.Steps = slices.Clone(r.outcome)
+	e := *r.entry
+	if rec.Last != nil && rec.Last.ID != e.ID {
+		rec.History = slices.Insert(slices.Clone(rec.History), 0, summary(*rec.Last))
+		rec.History = rec.History[:min(len(rec.History), HistoryLimit)]
+	}
+	rec.Last = &e
+}
+
+// keep tags the outgoing images, so that no rule for untagged images eats them, and looks once more at the moving tag:
+// between plan and now somebody may have pushed.
+func (r *run) keep(ctx context.Context) (Outcome, string, error) {
+	act, done := acting(ctx)
+	defer done()
+	images := outgoing(r.survey)
+	already := make([]bool, len(images))
+	var now []Image
+	err := errors.Join(
+		each([]func() error{
+			func() error {
+				return each(indexes(images), func(i int) (err error) {
+					m := r.survey.Manifests[images[i]]
+					already[i], err = r.World.Registry.Tag(act, r.survey.Repository.Name, m, KeepTag(m.Digest))
+					return err
+				})
+			},
+			func() (err error) {
+				now, err = r.World.Registry.Images(act, r.survey.Repository.Name, r.plan.Tag)
+				return err
+			},
+		}, func(f func() error) error { return f() }))
+	if err != nil {
+		e := &Error{Exit: r.exit(), What: "the outgoing image could not be kept", Err: err}
+		if fix := FixOf(err); fix != "" {
+			e.Next = append(e.Next, fix)
+		}
+		return "", "", e
+	}
+	if err := r.tagStill(now); err != nil {
+		return "", "", err
+	}
+	for _, d := range images {
+		if tag := KeepTag(d); !slices.Contains(r.entry.Kept, tag) {
+			r.entry.Kept = append(r.entry.Kept, tag)
+		}
+	}
+	if len(images) == 0 || !slices.Contains(already, false) {
+		return StepAlready, "", nil
+	}
+	return StepDone, "", nil
+}
+
+func indexes[T any](list []T) []int { return slices.Collect(maps.Keys(maps.Collect(slices.All(list)))) }
+
+// tagStill fails when the moving tag names neither what the plan saw nor the target.
+func (r *run) tagStill(now []Image) error {
+	var d Digest
+	for _, i := range now {
+		if i.HasTag(r.plan.Tag) {
+			d = i.Digest
+		}
+	}
+	r.tagNow = d
+	if d == r.survey.TagNow.Digest || d == r.survey.Target.Digest {
+		return nil
+	}
+	return &Error{Exit: r.exit(), What: fmt.Sprintf("somebody moved %s:%s since the plan was made: it named %s, now it names %s",
+		r.survey.Repository.Name, r.plan.Tag, orNothing(r.survey.TagNow.Digest), orNothing(d)),
+		Next: []string{"stop the build that pushes it, then run again: the plan may be another one now"}}
+}
+
+func orNothing(d Digest) string {
+	if d == "" {
+		return "nothing"
+	}
+	return d.Short()
+}
+
+// retag points the moving tag at the target, byte for byte.
+func (r *run) retag(ctx context.Context) (Outcome, string, error) {
+	act, done := acting(ctx)
+	defer done()
+	s := r.survey
+	was := r.tagNow
+	already, err := r.World.Registry.Tag(act, s.Repository.Name, s.Manifests[s.Target.Digest], r.plan.Tag)
+	if err != nil {
+		var c *CallError
+		if errors.As(err, &c) && c.Maybe {
+			r.tagged = true // unknown: say the worse
+		}
+		e := &Error{Exit: r.exit(), What: fmt.Sprintf("%s:%s could not be pointed at %s", s.Repository.Name, r.plan.Tag, s.Target.Digest.Short()), Err: err}
+		if fix := FixOf(err); fix != "" {
+			e.Next = append(e.Next, fix)
+		}
+		return "", "", e
+	}
+	r.tagNow = s.Target.Digest
+	if already && was == s.Target.Digest {
+		if s.Resume != nil && s.Resume.TagWas != s.Target.Digest {
+			r.tagged = true
+		}
+		return StepAlready, "", nil
+	}
+	r.tagged = true
+	return StepDone, fmt.Sprintf("%s → %s", orNothing(was), s.Target.Digest.Short()), nil
+}
+
+// restart stamps every affected workload that does not carry the stamp yet, and looks at the tag once more meanwhile: pods
+// made from now on must find the target there.
+func (r *run) restart(ctx context.Context) (Outcome, string, error) {
+	act, done := acting(ctx)
+	defer done()
+	var todo []Ref
+	for _, w := range r.survey.Affected {
+		if w.Stamp != r.entry.Stamp {
+			todo = append(todo, w.Ref)
+		}
+	}
+	at := r.entry.StartedAt
+	var now []Image
+	var tagErr error
+	restarted := make([]bool, len(todo))
+	err := each([]func() error{
+		func() error {
+			return each(indexes(todo), func(i int) error {
+				err := r.World.Cluster.Restart(act, todo[i], r.entry.Stamp, at)
+				restarted[i] = err == nil
+				return err
+			})
+		},
+		func() error {
+			now, tagErr = r.World.Registry.Images(act, r.survey.Repository.Name, r.plan.Tag)
+			return nil
+		},
+	}, func(f func() error) error { return f() })
+	if slices.Contains(restarted, true) {
+		r.stamped = true
+	}
+	if err != nil {
+		n := 0
+		for _, ok := range restarted {
+			if ok {
+				n++
+			}
+		}
+		e := &Error{Exit: r.exit(), What: fmt.Sprintf("%d of %s restarted", n, plural(len(todo), "workload was", "workloads were")), Err: err}
+		var c *CallError
+		if errors.As(err, &c) && c.Maybe {
+			e.Exit, r.stamped = Unverified, true
+		}
+		if fix := FixOf(err); fix != "" {
+			e.Next = append(e.Next, fix)
+		}
+		return "", "", e
+	}
+	if tagErr != nil {
+		r.note("the tag could not be read again after the restart: %s; the pods' digests will tell", tagErr)
+	} else if err := r.tagStill(now); err != nil || r.tagNow != r.survey.Target.Digest {
+		if err == nil {
+			err = &Error{Exit: r.exit(), What: fmt.Sprintf("somebody moved %s:%s back to %s while this run was at work", r.survey.Repository.Name, r.plan.Tag, orNothing(r.tagNow)),
+				Next: []string{"stop the build that pushes it, then run again"}}
+		}
+		return "", "", err
+	}
+	if len(todo) == 0 {
+		return StepAlready, "", nil
+	}
+	return StepDone, "", nil
+}
+
+// record writes the outcome and releases the lock.
+func (r *run) record(ctx context.Context) (Outcome, string, error) {
+	if r.World.Records == nil {
+		return StepAlready, "no record is kept", nil
+	}
+	act, done := acting(ctx)
+	defer done()
+	r.entry.EndedAt = time.Now().UTC()
+	switch {
+	case r.plan.Act == ActRetag:
+		r.entry.State = TagMoved
+	case r.plan.Act == ActRestart:
+		r.entry.State = Restarted
+	case r.plan.Act == ActUndo:
+		r.entry.State = Closed
+	default:
+		r.entry.State = Mitigated
+	}
+	err := r.keeper.finish(act, func(rec *Record) {
+		r.entryInto(rec)
+		rec.Lock = nil
+		if r.entry.Kind != KindUndo {
+			return
+		}
+		for i := range rec.History {
+			if rec.History[i].ID == r.entry.Undoes {
+				rec.History[i].State = Undone
+			}
+		}
+	})
+	if err != nil {
+		exit := Pending
+		if !r.done(StepVerify) {
+			exit = r.exit()
+		}
+		return "", "", &Error{Exit: exit, What: "the outcome could not be recorded", Err: err, Next: []string{"run the same command again: it only has to write the record"}}
+	}
+	r.claimed = false
+	return StepDone, string(r.entry.State), nil
+}
+
+func (r *run) done(step string) bool {
+	return slices.ContainsFunc(r.outcome, func(s StepState) bool {
+		return s.Name == step && (s.Outcome == StepDone || s.Outcome == StepAlready)
+	})
+}
+
+// end makes the result, whatever happened, and leaves record and journal in good order.
+func (r *run) end(step Step, err error) (*Result, error) {
+	p := r.plan
+	if err != nil && r.claimed {
+		state := FailedState
+		if errors.Is(err, ErrInterrupted) {
+			state = Interrupted
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), recordGrace)
+		defer cancel()
+		r.entry.State = state
+		r.entry.EndedAt = time.Now().UTC()
+		if werr := r.keeper.finish(ctx, func(rec *Record) {
+			if rec.Lock == nil || rec.Lock.Run != r.plan.ID || rec.Lock.Holder != r.plan.By {
+				return // it is somebody else's by now
+			}
+			r.entryInto(rec)
+			rec.Lock = nil
+		}); werr != nil {
+			r.note("the record could not be written (%s): the lock stays until it expires", werr)
+		}
+	}
+	res := &Result{
+		SchemaVersion: ResultVersion, Run: p.ID, Scope: p.Scope, Act: p.Act, From: Target{Digest: p.Current.Digest, Commit: p.Current.Commit, Tags: p.Current.Tags, PushedAt: p.Current.PushedAt},
+		To: r.target(), TagDigest: r.tagNow, Steps: r.outcome, Proofs: r.proofs, StartedAt: r.started.UTC(), EndedAt: time.Now().UTC(),
+	}
+	if r.entry != nil && r.entry.From.Digest != "" {
+		res.From = r.entry.From
+	}
+	if err == nil {
+		res.Exit, res.Outcome, res.Production = Done, r.success(), r.productionDone()
+		res.Next = r.nextDone()
+	} else {
+		res.Exit, res.Outcome, res.Production = ExitOf(err), strings.ReplaceAll(err.Error(), "\n", "; "), r.production()
+		var e *Error
+		if errors.As(err, &e) {
+			res.Next = slices.Clone(e.Next)
+		}
+		res.Next = append(res.Next, r.nextFailed(step)...)
+	}
+	if logErr := r.log(Event{Type: "run.finished", Text: res.Outcome, Data: map[string]any{"exit": int(res.Exit), "production": res.Production}}); logErr != nil {
+		r.note("the last line of the journal could not be written: %s", logErr)
+	}
+	if err == nil {
+		return res, nil
+	}
+	return res, &Error{Exit: res.Exit, What: res.Outcome, Production: res.Production, Next: res.Next, Err: quiet{err}}
+}
+
+// quiet keeps an error for errors.Is and As without saying it twice.
+type quiet struct{ error }
+
+func (q quiet) Error() string { return "" }
+func (q quiet) Unwrap() error { return q.error }
+
+func (r *run) success() string {
+	p := r.plan
+	to := describe(p.Target.Image)
+	switch p.Act {
+	case ActRetag:
+		return fmt.Sprintf("%s:%s names %s", r.survey.Repository.Name, p.Tag, to)
+	case ActRestart:
+		return fmt.Sprintf("%s restarted and rolled out", plural(len(p.Workloads), "workload", "workloads"))
+	case ActVerify:
+		return fmt.Sprintf("every pod of %s runs %s", p.Scope, to)
+	}
+	if len(p.Steps) == 1 {
+		return fmt.Sprintf("%s runs %s already; nothing was changed", p.Scope, to)
+	}
+	return fmt.Sprintf("%s is back on %s, proven on %s", p.Scope, to, plural(r.provenPods(), "pod", "pods"))
+}
+
+func (r *run) provenPods() int {
+	n := 0
+	for _, pr := range r.proofs {
+		n += pr.Pods
+	}
+	return n
+}
+
+func (r *run) productionDone() string {
+	switch r.plan.Act {
+	case ActRetag:
+		return "the tag has moved; the pods run what they ran, until they restart"
+	case ActRestart:
+		return "rolled out; the digests were not compared"
+	}
+	return "proven: every pod runs " + r.plan.Target.Digest.Short()
+}
+
+func (r *run) nextDone() []string {
+	scope := fmt.Sprintf("--service %s --environment %s", r.plan.Scope.Service, r.plan.Scope.Environment)
+	switch r.plan.Act {
+	case ActRetag:
+		return []string{"rollback restart " + scope, "rollback verify " + scope}
+	case ActRestart:
+		return []string{"rollback verify " + scope}
+	case ActRun:
+		if len(r.plan.Steps) > 1 {
+			return []string{"revert the commit in Git within the hour: the next merge ships the bad code again", "to take this back: rollback undo " + scope}
+		}
+	}
+	return nil
+}
+
+// production says what state production is in after a failure.
+func (r *run) production() string {
+	s := r.survey
+	switch {
+	case !r.tagged && !r.stamped:
+		if r.plan.Act == ActVerify {
+			return "not changed by this command"
+		}
+		return NotChanged
+	case r.stamped && r.tagged:
+		return fmt.Sprintf("changed, not verified: :%s names %s and %s", r.plan.Tag, orNothing(r.tagNow), r.whoRuns())
+	case r.stamped:
+		return "changed, not verified: pods are being restarted; " + r.whoRuns()
+	}
+	return fmt.Sprintf("changed, not verified: :%s names %s; the pods were not restarted and run what they ran (%s)", r.plan.Tag, orNothing(r.tagNow), describe(s.Current))
+}
+
+// whoRuns counts, from the last look, how many pods run the target.
+func (r *run) whoRuns() string {
+	if len(r.proofs) == 0 {
+		return "the pods were not seen yet"
+	}
+	pods, right := 0, 0
+	for _, pr := range r.proofs {
+		pods += pr.Pods
+		for d, n := range pr.Digests {
+			if r.survey.TargetSet[d] {
+				right += n
+			}
+		}
+	}
+	return fmt.Sprintf("%d of %s run the target", min(right, pods), plural(pods, "pod", "pods"))
+}
+
+// nextFailed is what to type after a failure at a step.
+func (r *run) nextFailed(step Step) []string {
+	scope := fmt.Sprintf("--service %s --environment %s", r.plan.Scope.Service, r.plan.Scope.Environment)
+	same := fmt.Sprintf("rollback %s %s", r.plan.Act, scope)
+	switch r.plan.Act {
+	case ActVerify:
+		return []string{"rollback status " + scope}
+	case ActRun, ActRetag:
+		same += " --to " + string(r.plan.Target.Digest)
+	}
+	switch {
+	case r.tagged || r.stamped:
+		next := []string{"the same command goes on where this one stopped: " + same}
+		if r.plan.Act == ActRun && (step.Name == StepRollout || step.Name == StepVerify) {
+			next = append(next, "back to what ran before: rollback undo "+scope, "another target: rollback candidates "+scope)
+		}
+		return next
+	case step.Name == StepClaim:
+		return nil
+	}
+	return []string{"run again when the cause is gone: " + same}
+}

@@ -1,0 +1,313 @@
+package rollback
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// errDeadline is the cause of a wait that took too long.
+var errDeadline = errors.New("deadline")
+
+// watch looks at the affected workloads again and again until see says it is enough. A look that fails for a passing
+// reason is repeated until the deadline: losing the API server is not a failed rollback. It returns see's error, or
+// errDeadline, or the end of ctx.
+func (r *run) watch(ctx context.Context, deadline time.Time, see func([]Observation, time.Time) (done bool, err error)) error {
+	var refs []Ref
+	for _, w := range r.survey.Affected {
+		refs = append(refs, w.Ref)
+	}
+	var changes <-chan struct{}
+	if r.World.Watcher != nil {
+		wctx, stop := context.WithCancel(ctx)
+		defer stop()
+		changes = r.World.Watcher.Changes(wctx, r.plan.Namespace)
+	}
+	lost := ""
+	for {
+		lctx, cancel := context.WithDeadline(ctx, deadline)
+		obs, err := r.World.Cluster.Observe(lctx, refs)
+		cancel()
+		wait := r.Limits.Poll
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err == nil:
+			if lost != "" {
+				r.note("the cluster answers again")
+				lost = ""
+			}
+			done, err := see(obs, time.Now())
+			if done || err != nil {
+				return err
+			}
+		case !passing(err):
+			return err
+		default:
+			if lost == "" {
+				r.note("the cluster cannot be read; still trying: %s", err)
+			}
+			lost = err.Error()
+			wait = r.Limits.Retry
+		}
+		if !time.Now().Before(deadline) {
+			if lost != "" {
+				return fmt.Errorf("%w: the cluster could not be read: %s", errDeadline, lost)
+			}
+			return errDeadline
+		}
+		t := time.NewTimer(min(wait, time.Until(deadline)))
+		select {
+		case <-t.C:
+		case <-changes:
+		case <-ctx.Done():
+		}
+		t.Stop()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// passing tells whether a failed read may succeed a moment later. Expired credentials are among these: they are refreshed.
+func passing(err error) bool {
+	switch KindOf(err) {
+	case Unreachable, ServerFault, Throttled, Broken, Expired, Conflict:
+		return true
+	}
+	return false
+}
+
+// rollout waits until every affected workload has replaced its pods, and stops early when new pods provably won't come up.
+func (r *run) rollout(ctx context.Context) (Outcome, string, error) {
+	dog := watchdog{patience: r.Limits.Patience}
+	notes := map[Ref]string{}
+	var last []Observation
+	err := r.watch(ctx, time.Now().Add(r.Limits.Rollout), func(obs []Observation, now time.Time) (bool, error) {
+		last = obs
+		r.prove(obs)
+		all := true
+		var progress []Progress
+		for _, o := range obs {
+			p := r.progress(o)
+			all = all && p.Done
+			progress = append(progress, p)
+			if notes[o.Workload.Ref] != p.Note {
+				notes[o.Workload.Ref] = p.Note
+				if err := r.log(Event{Type: "rollout.progress", Step: StepRollout, Text: o.Workload.Ref.String() + ": " + p.Note}); err != nil {
+					return false, &Error{Exit: r.exit(), What: "the journal cannot be written", Err: err}
+				}
+			}
+		}
+		if r.Report != nil {
+			r.Report.Progress(progress)
+		}
+		if all {
+			return true, nil
+		}
+		if s := dog.look(obs, r.entry.Stamp, now); s != nil {
+			return false, r.diagnose(ctx, *s, obs)
+		}
+		return false, nil
+	})
+	if errors.Is(err, errDeadline) {
+		var where []string
+		for _, o := range last {
+			if p := r.progress(o); !p.Done {
+				where = append(where, o.Workload.Ref.String()+": "+p.Note)
+			}
+		}
+		e := &Error{Exit: Unverified, What: fmt.Sprintf("the rollout did not end within %s: %s", Span(r.Limits.Rollout), strings.Join(where, "; ")), Err: quiet{errDeadline}}
+		if len(where) == 0 {
+			e.What = fmt.Sprintf("the rollout could not be followed to its end within %s", Span(r.Limits.Rollout))
+			e.Err = err
+		}
+		e.Next = r.orderedRemedy(last)
+		return "", "", e
+	}
+	if err != nil {
+		return "", "", err
+	}
+	pods := 0
+	for _, o := range last {
+		pods += o.Workload.Rollout.Desired
+	}
+	return StepDone, plural(pods, "new pod", "new pods"), nil
+}
+
+func (r *run) progress(o Observation) Progress {
+	done, note := rolledOut(o.Workload)
+	p := Progress{Workload: o.Workload.Ref, Desired: o.Workload.Rollout.Desired, Note: note, Done: done}
+	for _, pod := range o.Pods {
+		switch {
+		case pod.Terminating:
+		case pod.Stamp != r.entry.Stamp:
+			p.Old++
+		default:
+			p.New++
+			if pod.Ready {
+				p.Ready++
+			}
+		}
+	}
+	return p
+}
+
+func (r *run) prove(obs []Observation) {
+	stamp := ""
+	if r.entry != nil {
+		stamp = r.entry.Stamp
+	}
+	r.proofs = nil
+	for _, o := range obs {
+		r.proofs = append(r.proofs, prove(o, r.survey.Repository.Name, r.survey.TargetSet, stamp))
+	}
+}
+
+// diagnose turns a stuck pod into an error with what the cluster says about it.
+func (r *run) diagnose(ctx context.Context, s Stuck, obs []Observation) error {
+	e := &Error{Exit: Unverified, What: "the new pods do not come up: " + s.String()}
+	if s.Pod != "" && r.World.Diagnoser != nil {
+		dctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+		defer cancel()
+		if d, err := r.World.Diagnoser.Diagnose(dctx, r.plan.Namespace, s.Pod, s.Container); err == nil {
+			for _, line := range d.Events[max(0, len(d.Events)-5):] {
+				r.note("event: %s", line)
+			}
+			for _, line := range d.Logs[max(0, len(d.Logs)-20):] {
+				r.note("log: %s", line)
+			}
+			if err := r.log(Event{Type: "pod.stuck", Step: StepRollout, Text: s.String(), Data: map[string]any{"events": d.Events, "logs": d.Logs}}); err != nil {
+				e.Err = err
+			}
+		} else {
+			r.note("events and logs of %s could not be read: %s", s.Pod, err)
+		}
+	}
+	ns := r.plan.Namespace
+	switch s.Reason {
+	case "ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull":
+		e.Next = append(e.Next, fmt.Sprintf("kubectl -n %s describe pod %s: the node cannot pull the image (right to pull, image gone, registry down)", ns, s.Pod))
+	case "CrashLoopBackOff", "RunContainerError":
+		e.Next = append(e.Next, fmt.Sprintf("kubectl -n %s logs %s -c %s --previous: the target itself ends; configuration or schema may be newer than it", ns, s.Pod, s.Container))
+	case "CreateContainerConfigError", "CreateContainerError":
+		e.Next = append(e.Next, fmt.Sprintf("kubectl -n %s describe pod %s: a ConfigMap, Secret or key that the pod names is missing", ns, s.Pod))
+	case "Unschedulable":
+		e.Next = append(e.Next, fmt.Sprintf("kubectl -n %s describe pod %s: no node takes it (resources, taints, affinity); make room", ns, s.Pod))
+	case "FailedCreate":
+		e.Next = append(e.Next, fmt.Sprintf("kubectl -n %s describe %s: pods are refused (quota, admission)", ns, s.Workload))
+	}
+	e.Next = append(e.Next, r.orderedRemedy(obs)...)
+	return e
+}
+
+// orderedRemedy offers to delete exactly the pod that a StatefulSet waits on for ever: the template is good by now.
+func (r *run) orderedRemedy(obs []Observation) []string {
+	var next []string
+	for _, o := range obs {
+		if pod := orderedStuck(o, r.entry.Stamp); pod != "" {
+			next = append(next, fmt.Sprintf("%s waits for ever on its broken pod (kubernetes/kubernetes#67250): kubectl -n %s delete pod %s, then the same command again", o.Workload.Ref, r.plan.Namespace, pod))
+		}
+	}
+	return next
+}
+
+// verifyGrace is how much longer than the settle time a verification may take, for pods that restart once.
+const verifyGrace = time.Minute
+
+// verify proves that every pod of every affected workload runs the target, that there are as many as wanted, and that
+// they stay ready for the settle time.
+func (r *run) verify(ctx context.Context) (Outcome, string, error) {
+	if len(r.survey.Affected) == 0 {
+		return "", "", &Error{Exit: r.exit(), What: "no workload to verify"}
+	}
+	var since time.Time
+	restarts, missing := -1, ""
+	start := time.Now()
+	err := r.watch(ctx, start.Add(r.Limits.Settle+verifyGrace), func(obs []Observation, now time.Time) (bool, error) {
+		r.prove(obs)
+		missing = ""
+		desired, seen := 0, 0
+		for _, pr := range r.proofs {
+			if pr.Wrong != "" {
+				return false, r.wrongDigest(pr)
+			}
+			desired += pr.Desired
+			if pr.Missing != "" && pr.Desired > 0 {
+				missing = pr.Workload.String() + ": " + pr.Missing
+			}
+		}
+		if desired == 0 {
+			missing = "nothing runs that could prove it (0 replicas)"
+		}
+		for _, o := range obs {
+			for _, p := range o.Pods {
+				for _, c := range p.Containers {
+					seen += c.Restarts
+				}
+			}
+		}
+		if r.Report != nil {
+			var progress []Progress
+			for _, o := range obs {
+				p := Progress{Workload: o.Workload.Ref, Desired: o.Workload.Rollout.Desired, Done: missing == ""}
+				for _, pod := range o.Pods {
+					if !pod.Terminating {
+						p.New++
+						if pod.Ready {
+							p.Ready++
+						}
+					}
+				}
+				progress = append(progress, p)
+			}
+			r.Report.Progress(progress)
+		}
+		if missing != "" || restarts >= 0 && seen != restarts {
+			since, restarts = time.Time{}, seen
+			if missing != "" {
+				return false, nil
+			}
+		}
+		restarts = seen
+		if since.IsZero() {
+			since = now
+		}
+		return now.Sub(since) >= r.Limits.Settle, nil
+	})
+	if errors.Is(err, errDeadline) {
+		if missing == "" {
+			missing = "the pods did not stay ready for " + Span(r.Limits.Settle)
+		}
+		return "", "", &Error{Exit: r.verifyExit(), What: "not proven: " + missing, Err: quiet{err}}
+	}
+	if err != nil {
+		return "", "", err
+	}
+	// Last look at the tag: whatever restarts from now on must find the target there.
+	images, err := r.World.Registry.Images(ctx, r.survey.Repository.Name, r.plan.Tag)
+	if err != nil {
+		return "", "", &Error{Exit: r.verifyExit(), What: "the pods run the target, but the tag could not be read at the end", Err: err}
+	}
+	r.tagNow = ""
+	for _, i := range images {
+		if i.HasTag(r.plan.Tag) {
+			r.tagNow = i.Digest
+		}
+	}
+	if r.tagNow != r.survey.Target.Digest {
+		return "", "", &Error{Exit: r.verifyExit(), What: fmt.Sprintf("every pod runs the target, but :%s names %s by now: the next restart of any pod ships that", r.plan.Tag, orNothing(r.tagNow)),
+			Next: []string{"find the build that pushed it, then run again"}}
+	}
+	return StepDone, fmt.Sprintf("%s on %s, ready for %s", plural(r.provenPods(), "pod", "pods"), r.survey.Target.Digest.Short(), Span(time.Since(since))), nil
+}
+
+// verifyExit: verify alone changes nothing, but what it could not prove is production all the same.
+func (r *run) verifyExit() Exit { return Unverified }
+
+func (r *run) wrongDigest(pr Proof) error {
+	return &Error{Exit: r.verifyExit(), What: fmt.Sprintf("%s does not run the target %s: %s", pr.Workload, r.survey.Target.Digest.Short(), pr.Wrong),
+		Next: []string{"a node-local mirror, a pull-through cache or another push of the tag can do that: compare with `rollback status`, then run again"}}
+}
