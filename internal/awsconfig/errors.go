@@ -2,6 +2,7 @@ package awsconfig
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -147,4 +148,13 @@ func reason(err error) error {
 		return errors.New(prefix + u.Err.Error())
 	}
 	return errors.New(prefix + err.Error())
+}
+
+// NotSent tells that a call failed before the request left this machine, so that nothing can have changed.
+func NotSent(err error) bool {
+	var op *net.OpError
+	var dns *net.DNSError
+	var certificate *tls.CertificateVerificationError
+	var credentials *credentialsError
+	return errors.As(err, &op) && op.Op == "dial" || errors.As(err, &dns) || errors.As(err, &certificate) || errors.As(err, &credentials)
 }

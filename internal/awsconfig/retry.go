@@ -1,6 +1,7 @@
 package awsconfig
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -19,7 +20,7 @@ const longestRetryAfter = 15 * time.Second
 // reads is the retry rule of a call that may be repeated at will: the SDK's standard mode, which repeats throttling, 5xx and
 // lost connections, and beside it 429 without a code and cut bodies.
 func reads(o Options) aws.Retryer {
-	return retry.NewStandard(func(s *retry.StandardOptions) {
+	return inTime{retry.NewStandard(func(s *retry.StandardOptions) {
 		options(s, o)
 		s.Retryables = append([]retry.IsErrorRetryable{
 			retry.NoRetryCanceledError{},
@@ -27,13 +28,13 @@ func reads(o Options) aws.Retryer {
 			retry.IsErrorRetryableFunc(tooMany),
 			retry.IsErrorRetryableFunc(cut),
 		}, s.Retryables...)
-	})
+	})}
 }
 
 // Writes is the retry rule of a call that changes something: repeated only when the system said that it did nothing, that
 // is when it throttled us. Whatever else fails is for the caller to look into.
 func Writes(o Options) aws.Retryer {
-	return retry.NewStandard(func(s *retry.StandardOptions) {
+	return inTime{retry.NewStandard(func(s *retry.StandardOptions) {
 		options(s, o)
 		s.Retryables = []retry.IsErrorRetryable{
 			retry.NoRetryCanceledError{},
@@ -41,7 +42,18 @@ func Writes(o Options) aws.Retryer {
 			retry.IsErrorRetryableFunc(tooMany),
 			retry.IsErrorRetryableFunc(func(error) aws.Ternary { return aws.FalseTernary }),
 		}
-	})
+	})}
+}
+
+// inTime gives up when the system asks for a wait that goes beyond the deadline, so that the failure told is the system's
+// and not the clock's.
+type inTime struct{ *retry.Standard }
+
+func (i inTime) GetRetryToken(ctx context.Context, err error) (func(error) error, error) {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < retryAfter(err) {
+		return nil, errors.New("no time left to try again")
+	}
+	return i.Standard.GetRetryToken(ctx, err)
 }
 
 func options(s *retry.StandardOptions, o Options) {
