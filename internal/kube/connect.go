@@ -175,12 +175,19 @@ func byContext(c Config) (connection, error) {
 	case !slices.Contains(names, c.Context):
 		return connection{}, rollback.UsageErrorf("no context %q: %s %s", c.Context, where, has)
 	}
+	// client-go's own words for these lead astray ("try setting KUBERNETES_MASTER").
+	in := kubeconfig.Contexts[c.Context]
+	if cluster := kubeconfig.Clusters[in.Cluster]; cluster == nil {
+		return connection{}, rollback.UsageErrorf("context %s: its cluster %q is not in %s", c.Context, in.Cluster, where)
+	} else if cluster.Server == "" { // it would take localhost
+		return connection{}, rollback.UsageErrorf("context %s: its cluster %q has no server", c.Context, in.Cluster)
+	}
+	if in.AuthInfo != "" && kubeconfig.AuthInfos[in.AuthInfo] == nil {
+		return connection{}, rollback.UsageErrorf("context %s: its user %q is not in %s", c.Context, in.AuthInfo, where)
+	}
 	cfg, err := clientcmd.NewNonInteractiveClientConfig(*kubeconfig, c.Context, &clientcmd.ConfigOverrides{}, rules).ClientConfig()
 	if err != nil {
 		return connection{}, rollback.UsageErrorf("context %s: %w", c.Context, err)
-	}
-	if cfg.Host == "" { // client-go would take localhost
-		return connection{}, rollback.UsageErrorf("context %s: its cluster has no server", c.Context)
 	}
 	found := connection{rest: cfg, shown: c.Context, login: loginFile}
 	if cfg.ExecProvider != nil {

@@ -103,7 +103,7 @@ func (c *Cluster) logs(ctx context.Context, namespace, pod, container string, pr
 	switch rollback.KindOf(err) {
 	case rollback.Denied:
 		return nil, "logs not readable: needs " + r.needs(), nil
-	case rollback.NotFound, rollback.Rejected:
+	case rollback.NotFound, rollback.Rejected, rollback.Conflict:
 		return nil, "", nil // no such log: the container has not run (yet)
 	case rollback.ServerFault, rollback.Throttled, rollback.Broken:
 		return nil, "logs not readable: " + oneLine(err.Error()), nil // often the node, not the API server

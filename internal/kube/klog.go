@@ -16,6 +16,9 @@ func (quiet) Enabled(ctx context.Context, _ slog.Level) bool {
 }
 
 func (q quiet) Handle(ctx context.Context, r slog.Record) error {
+	if !q.Enabled(ctx, r.Level) { // klog does not ask for errors
+		return nil
+	}
 	r.Level = slog.LevelDebug
 	h := slog.Default().Handler()
 	for _, w := range q.with {

@@ -39,8 +39,11 @@ func (c *Cluster) Restart(ctx context.Context, w rollback.Ref, stamp string, at 
 	}
 	r := request{verb: "patch", kind: k, namespace: w.Namespace, name: w.Name, effect: repeatable}
 	return c.call(ctx, r, func(ctx context.Context) error {
-		_, err := c.dynamic.Resource(k.gvr).Namespace(w.Namespace).
+		got, err := c.dynamic.Resource(k.gvr).Namespace(w.Namespace).
 			Patch(ctx, w.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
+		if err == nil && got.GetName() != w.Name {
+			return fmt.Errorf("patched %s, got %q back", w.Name, got.GetName())
+		}
 		return err
 	})
 }
