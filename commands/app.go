@@ -1,0 +1,248 @@
+// Package commands is the command line: flags and environment become configuration, then one call, then print. It is the
+// only package that knows urfave/cli, and the only one that puts adapters and domain together.
+package commands
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"github.com/rollback-tools/rollback/internal/redact"
+	"github.com/rollback-tools/rollback/internal/rollback"
+)
+
+// Env is everything a command takes from outside its arguments, built once at the top; tests build their own.
+type Env struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Environ        []string // as os.Environ
+	Dir            string   // the working directory
+	// Terminal tells whether a person sits in front of Stdin and Stderr; Width is its width in columns.
+	Terminal bool
+	Width    func() int
+
+	Version, Commit, Date string
+
+	redactor *redact.Redactor
+}
+
+// OS is the environment of the process.
+func OS(version, commit, date string) *Env {
+	dir, err := os.Getwd()
+	if err != nil {
+		dir = "."
+	}
+	if commit == "" || date == "" {
+		if info, ok := debug.ReadBuildInfo(); ok {
+			for _, s := range info.Settings {
+				switch {
+				case s.Key == "vcs.revision" && commit == "":
+					commit = s.Value
+				case s.Key == "vcs.time" && date == "":
+					date = s.Value
+				}
+			}
+		}
+	}
+	return &Env{
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ(), Dir: dir,
+		Terminal: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())) && os.Getenv("TERM") != "dumb",
+		Width: func() int {
+			if w, _, err := term.GetSize(int(os.Stderr.Fd())); err == nil {
+				return w
+			}
+			return 80
+		},
+		Version: version, Commit: commit, Date: date,
+	}
+}
+
+// Getenv is the value of a variable; the last one wins, as in a shell. A blank value counts as unset: Jenkins exports
+// empty parameters.
+func (e *Env) Getenv(key string) string {
+	for _, kv := range slices.Backward(e.Environ) {
+		if k, v, ok := strings.Cut(kv, "="); ok && k == key {
+			return strings.TrimSpace(v)
+		}
+	}
+	return ""
+}
+
+// Main runs one command and returns its exit code.
+func Main(ctx context.Context, env *Env, args []string) int {
+	env.redactor = redact.New(env.Environ)
+	err := newApp(env).RunContext(ctx, append([]string{"rollback"}, args...))
+	if err != nil {
+		env.explain(err)
+	}
+	return int(rollback.ExitOf(err))
+}
+
+// newApp builds the command tree afresh; nothing in it is global.
+func newApp(env *Env) *cli.App {
+	app := &cli.App{
+		Name:                      "rollback",
+		Usage:                     "take production back to an earlier version, and prove it",
+		Version:                   env.version(),
+		Description:               appDescription,
+		Writer:                    env.Stdout,
+		ErrWriter:                 env.Stderr,
+		Reader:                    env.Stdin,
+		EnableBashCompletion:      true,
+		DisableSliceFlagSeparator: true,
+		HideHelpCommand:           true,
+		ExitErrHandler:            func(*cli.Context, error) {},
+		OnUsageError:              usageError,
+		Action: func(c *cli.Context) error {
+			if c.NArg() > 0 {
+				return unknownCommand(c)
+			}
+			return cli.ShowAppHelp(c)
+		},
+		Commands: env.commands(),
+	}
+	app.Setup()
+	for _, c := range app.Commands {
+		harden(c)
+	}
+	return app
+}
+
+// appDescription is the first screen of `rollback --help`.
+const appDescription = `Two ways back: "retag" points the moving tag (latest) at an older image and restarts what pulls it; "revert" undoes the
+commit in Git. A rollback is done when the digests of the running pods prove it, and it can be undone exactly.
+
+New here?        rollback demo          the whole story against a loopback world, nothing of yours is touched
+First set-up:    rollback init          write a commented rollback.yaml, then: rollback doctor
+At night:        rollback status        what runs where
+                 rollback run --service payments --environment prod --reason "errors after 9f2c1ab"
+
+Exit codes: 0 done and verified · 1 failed, production not changed · 2 usage or configuration · 3 pending, run again ·
+4 production changed, not verified · 5 refused`
+
+func (e *Env) version() string {
+	v := e.Version
+	if e.Commit != "" {
+		v += " " + e.Commit[:min(12, len(e.Commit))]
+	}
+	if e.Date != "" {
+		v += " " + e.Date
+	}
+	return v
+}
+
+// harden gives a command what every command needs: no positional arguments (urfave/cli would drop flags after one without
+// a word), and usage errors of ours.
+func harden(c *cli.Command) {
+	c.OnUsageError = usageError
+	before := c.Before
+	c.Before = func(ctx *cli.Context) error {
+		if len(ctx.Command.Subcommands) == 0 && ctx.NArg() > 0 {
+			return rollback.UsageErrorf("rollback %s takes no arguments, only flags; what to do with %q?", c.Name, ctx.Args().First())
+		}
+		if before != nil {
+			return before(ctx)
+		}
+		return nil
+	}
+	for _, sub := range c.Subcommands {
+		harden(sub)
+	}
+}
+
+func usageError(c *cli.Context, err error, _ bool) error {
+	where := "rollback"
+	if c.Command != nil && c.Command.Name != "" && c.Command.Name != "rollback" {
+		where += " " + c.Command.Name
+	}
+	text := err.Error()
+	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
+		text = fmt.Sprintf("unknown flag --%s", strings.TrimLeft(name, "-"))
+		var known []string
+		if c.Command != nil {
+			for _, f := range c.Command.Flags {
+				known = append(known, f.Names()...)
+			}
+		}
+		if near := nearest(strings.TrimLeft(name, "-"), known); near != "" {
+			text += fmt.Sprintf(", did you mean --%s?", near)
+		}
+	}
+	e := rollback.UsageErrorf("%s: %s", where, text).(*rollback.Error)
+	e.Next = []string{where + " --help"}
+	return e
+}
+
+func unknownCommand(c *cli.Context) error {
+	var known []string
+	for _, cmd := range c.App.Commands {
+		known = append(known, cmd.Name)
+	}
+	word := c.Args().First()
+	e := rollback.UsageErrorf("no command %q", word).(*rollback.Error)
+	if near := nearest(word, known); near != "" {
+		e.Next = append(e.Next, "did you mean: rollback "+near)
+	}
+	e.Next = append(e.Next, "rollback --help lists the commands")
+	return e
+}
+
+// nearest is the known word closest to a mistyped one, "" if none is close.
+func nearest(word string, known []string) string {
+	best, limit := "", 3
+	for _, k := range known {
+		if d := distance(word, k); d < limit && d < max(len(word), len(k)) {
+			best, limit = k, d
+		}
+	}
+	return best
+}
+
+// distance is the number of letters to add, drop or change to get from a to b.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = min(diagonal, row[j], row[j+1]) + 1
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
+}
+
+// explain tells a person what broke, what state production is in and what to type next.
+func (e *Env) explain(err error) {
+	p := e.printer()
+	text := strings.TrimSpace(err.Error())
+	p.line(p.red("✗ ") + strings.ReplaceAll(text, "\n", "\n  "))
+	var re *rollback.Error
+	if !errors.As(err, &re) {
+		return
+	}
+	if re.Production != "" {
+		p.line("  production: " + re.Production)
+	}
+	seen := map[string]bool{}
+	for _, n := range re.Next {
+		if n != "" && !seen[n] {
+			seen[n] = true
+			p.line("  next: " + n)
+		}
+	}
+}

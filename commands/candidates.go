@@ -1,0 +1,102 @@
+package commands
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/rollback-tools/rollback/internal/rollback"
+)
+
+// candidatesVersion is the schema version of `candidates --json`.
+const candidatesVersion = 1
+
+// candidatesReport is what `candidates --json` prints.
+type candidatesReport struct {
+	SchemaVersion int                  `json:"schemaVersion"`
+	At            time.Time            `json:"at"`
+	Scope         rollback.Scope       `json:"scope"`
+	Registry      string               `json:"registry"` // host/repository
+	Tag           string               `json:"tag"`
+	TagDigest     rollback.Digest      `json:"tagDigest,omitempty"`
+	Current       rollback.Side        `json:"current"`
+	Running       []rollback.Serving   `json:"running"`
+	Candidates    []rollback.Candidate `json:"candidates"` // newest first
+}
+
+func (e *Env) candidatesCommand() *cli.Command {
+	return &cli.Command{
+		Name: "candidates", Category: look, Usage: "what could be rolled back to: commit, age, digest, evidence, and why not",
+		Description: "Lists the images that carry a commit tag, newest first; images with the same digest are one. Evidence is what is\n" +
+			"known, never a guess: it serves now, a rollback to it was proven, or it was only pushed before the current one.",
+		Flags: e.scopeFlags(optAll, optJSON),
+		Action: func(c *cli.Context) error {
+			sw, err := e.switches(c, optAll, optJSON)
+			if err != nil {
+				return err
+			}
+			s, err := e.open(c, false)
+			if err != nil {
+				return err
+			}
+			now := time.Now()
+			survey, err := rollback.Look(c.Context, s.world, rollback.Request{Scope: s.scoped.Scope, Act: rollback.ActLook, List: true}, now)
+			if err != nil {
+				return lookFailed(c.Context, err)
+			}
+			plan := rollback.Draw(survey, "")
+			report := candidatesReport{
+				SchemaVersion: candidatesVersion, At: now.UTC(), Scope: s.scoped.Scope, Registry: plan.Basis.Registry, Tag: s.scoped.Tag,
+				TagDigest: survey.TagNow.Digest, Current: plan.Current, Running: survey.Running, Candidates: survey.Candidates,
+			}
+			if sw["json"] {
+				return e.json(report)
+			}
+			e.printCandidates(report, sw["all"], now)
+			return nil
+		},
+	}
+}
+
+// shownCandidates is how many candidates are printed without --all.
+const shownCandidates = 20
+
+func (e *Env) printCandidates(r candidatesReport, all bool, now time.Time) {
+	p := e.data()
+	var rows [][]string
+	for i, c := range r.Candidates {
+		if i == shownCandidates && !all {
+			break
+		}
+		age := "-"
+		if t := c.Image.Time(); !t.IsZero() {
+			age = rollback.Span(now.Sub(t))
+		}
+		commit := c.Commit.Short()
+		if commit == "" {
+			commit = "-"
+		}
+		title := ""
+		if c.Change != nil {
+			title = c.Change.Title + " (" + c.Change.Author + ")  "
+		}
+		verdict := "yes"
+		if c.Ineligible != "" {
+			verdict = "no: " + c.Ineligible
+		}
+		if c.Threat != "" {
+			verdict += "; " + c.Threat
+		}
+		rows = append(rows, []string{commit, age, c.Image.Digest.Short(), verdict, title + strings.Join(c.Evidence, "; ")})
+	}
+	if len(rows) == 0 {
+		e.printer().line(fmt.Sprintf("no image in %s carries a commit tag (7 to 40 hex digits); --to takes a tag or a digest as well", r.Registry))
+		return
+	}
+	p.table([]string{"COMMIT", "AGE", "DIGEST", "ELIGIBLE", "EVIDENCE"}, rows)
+	if left := len(r.Candidates) - len(rows); left > 0 {
+		e.printer().line(fmt.Sprintf("… and %d older: --all shows them", left))
+	}
+}

@@ -1,0 +1,154 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/rollback-tools/rollback/internal/demo"
+	"github.com/rollback-tools/rollback/internal/rollback"
+)
+
+func (e *Env) demoCommand() *cli.Command {
+	optServe := option{name: "serve", usage: "only start the world, print how to reach it, and keep it up until ^C", flag: true}
+	return &cli.Command{
+		Name: "demo", Category: set, Usage: "watch a real rollback against a loopback world; nothing of yours is touched",
+		Description: "Starts a registry and a cluster on 127.0.0.1, in the state in which somebody is called at night, and runs this very\n" +
+			"program against them over HTTP: status, candidates, plan, run, verify, undo.",
+		Flags: e.flags(optServe),
+		Action: func(c *cli.Context) error {
+			serve, err := e.on(c, optServe)
+			if err != nil {
+				return err
+			}
+			return e.demo(c.Context, serve)
+		},
+	}
+}
+
+// demo tells the story. Each command runs as a process of its own, exactly as a person would type it.
+func (e *Env) demo(ctx context.Context, serve bool) (err error) {
+	w, err := demo.Start(demo.Options{Pace: 300 * time.Millisecond, Settle: time.Second})
+	if err != nil {
+		return fmt.Errorf("starting the loopback world: %w", err)
+	}
+	defer w.Close()
+	if err := w.Seed(ctx); err != nil {
+		return fmt.Errorf("filling the loopback world: %w", err)
+	}
+	p := e.data()
+	p.colour = e.Terminal && e.Getenv("NO_COLOR") == ""
+	if serve {
+		return e.demoServe(ctx, p, w)
+	}
+	bad, good := w.Releases[len(w.Releases)-1], w.Releases[len(w.Releases)-2]
+	begun := time.Now()
+	say := func(format string, a ...any) { p.line("\n" + p.dim("# ") + fmt.Sprintf(format, a...)) }
+
+	p.line(p.bold("A night at acme") + p.dim("   (a registry and a cluster on 127.0.0.1; every line below is a real command against them)"))
+	say("03:12. payments rounds amounts wrongly since %s, 42 minutes ago. What runs?", bad.Commit[:7])
+	if err := e.type_(ctx, p, w, rollback.Done, "status", "--environment", "prod", "--tags"); err != nil {
+		return err
+	}
+	say("What could production go back to?")
+	if err := e.type_(ctx, p, w, rollback.Done, "candidates", "--service", "payments", "--environment", "prod"); err != nil {
+		return err
+	}
+	say("Back to the one before. First the plan is shown, then it is run, then the running digests are compared.")
+	if err := e.type_(ctx, p, w, rollback.Done, "run", "--service", "payments", "--environment", "prod", "--reason", "amounts rounded wrongly since "+bad.Commit[:7], "--yes"); err != nil {
+		return err
+	}
+	if err := expect(w, good); err != nil {
+		return err
+	}
+	say("Asked of the cluster itself, not of rollback: every pod of payments runs %s (%s).", good.Digest[:19], good.Title)
+	say("Run twice, it does nothing twice:")
+	if err := e.type_(ctx, p, w, rollback.Done, "run", "--service", "payments", "--environment", "prod", "--to", good.Commit[:12], "--reason", "amounts", "--yes"); err != nil {
+		return err
+	}
+	say("In the morning: it was the ledger's test data. Back to the exact digest from before:")
+	if err := e.type_(ctx, p, w, rollback.Done, "undo", "--service", "payments", "--environment", "prod", "--reason", "false alarm", "--yes"); err != nil {
+		return err
+	}
+	if err := expect(w, bad); err != nil {
+		return err
+	}
+	say("And the record, as the next person finds it:")
+	if err := e.type_(ctx, p, w, rollback.Done, "status", "--service", "payments", "--environment", "prod"); err != nil {
+		return err
+	}
+	p.line("\n" + p.green("✔ ") + fmt.Sprintf("rolled back and undone in %.1f s, both proven by digest.", time.Since(begun).Seconds()))
+	p.line("  Yours next: rollback init, then rollback doctor. To play in this world: rollback demo --serve")
+	return nil
+}
+
+// expect asks the cluster itself.
+func expect(w *demo.World, want demo.Release) error {
+	for _, app := range []string{"payments", "payments-worker"} {
+		running := w.Running(app)
+		if len(running) != 1 || running[want.Digest] == 0 {
+			return &rollback.Error{Exit: rollback.Unverified, What: fmt.Sprintf("demo: %s runs %v, want only %s", app, running, want.Digest)}
+		}
+	}
+	return nil
+}
+
+// type_ shows a command as it is typed, runs this program with it, and passes on what it prints.
+func (e *Env) type_(ctx context.Context, p *printer, w *demo.World, want rollback.Exit, args ...string) error {
+	quoted := make([]string, len(args))
+	for i, a := range args {
+		quoted[i] = shellQuote(a)
+	}
+	p.line(p.bold("$ rollback " + strings.Join(quoted, " ")))
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, self, args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
+	cmd.Env, cmd.Dir = w.Env(e.Environ), w.Dir
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.Stdin, e.Stdout, e.Stderr
+	err = cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return err
+	}
+	if code := rollback.Exit(cmd.ProcessState.ExitCode()); code != want {
+		return &rollback.Error{Exit: rollback.Failed, What: fmt.Sprintf("demo: exit code %d, want %d", code, want)}
+	}
+	return nil
+}
+
+// demoServe keeps the world up for somebody to play with.
+func (e *Env) demoServe(ctx context.Context, p *printer, w *demo.World) error {
+	p.line(p.bold("The loopback world is up.") + " In another terminal:")
+	p.line("")
+	base := map[string]bool{}
+	for _, kv := range e.Environ {
+		base[kv] = true
+	}
+	list := slices.DeleteFunc(w.Env(e.Environ), func(kv string) bool { return base[kv] || strings.HasPrefix(kv, "ROLLBACK_USER=") })
+	slices.Sort(list)
+	plain := *p
+	plain.redact = func(s string) string { return s } // the loopback world's own keys; they open nothing else
+	for _, kv := range list {
+		k, v, _ := strings.Cut(kv, "=")
+		plain.line("  export " + k + "=" + shellQuote(v))
+	}
+	p.line("")
+	p.line("  rollback status --environment prod")
+	p.line("  rollback run --service payments --environment prod")
+	p.line("")
+	p.line("^C ends it and removes everything.")
+	<-ctx.Done()
+	return nil
+}

@@ -1,0 +1,301 @@
+package commands
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/rollback-tools/rollback/internal/config"
+	"github.com/rollback-tools/rollback/internal/kube"
+	"github.com/rollback-tools/rollback/internal/record"
+	"github.com/rollback-tools/rollback/internal/rollback"
+)
+
+// doctorVersion is the schema version of `doctor --json`.
+const doctorVersion = 1
+
+// checkup is one line of the doctor: what was looked at, how it is, and what to do about it.
+type checkup struct {
+	System string `json:"system"` // configuration, registry, cluster, record, journal
+	Status string `json:"status"` // ok, warn, fail
+	Text   string `json:"text"`
+	Fix    string `json:"fix,omitempty"`
+}
+
+type doctorReport struct {
+	SchemaVersion int                `json:"schemaVersion"`
+	Scope         rollback.Scope     `json:"scope"`
+	Checks        []checkup          `json:"checks"`
+	Settings      []config.Explained `json:"settings"`
+}
+
+func (e *Env) doctorCommand() *cli.Command {
+	return &cli.Command{
+		Name: "doctor", Category: set, Usage: "check the access to every configured system, without changing anything",
+		Description: "One line for each check, with the fix where it fails. Rights to write are asked of Kubernetes by access review; ECR\n" +
+			"offers no such question, so ecr:PutImage is not checked.",
+		Flags: e.scopeFlags(optJSON),
+		Action: func(c *cli.Context) error {
+			asJSON, err := e.on(c, optJSON)
+			if err != nil {
+				return err
+			}
+			report := e.examine(c)
+			if asJSON {
+				if err := e.json(report); err != nil {
+					return err
+				}
+			} else {
+				e.printDoctor(report)
+			}
+			failed := 0
+			for _, k := range report.Checks {
+				if k.Status == "fail" {
+					failed++
+				}
+			}
+			if failed > 0 {
+				return &rollback.Error{Exit: rollback.Failed, What: count(failed, "check failed", "checks failed"), Production: rollback.NotChanged}
+			}
+			return nil
+		},
+	}
+}
+
+// examine looks at everything, in parallel where it can; one failure hides no other.
+func (e *Env) examine(c *cli.Context) doctorReport {
+	r := doctorReport{SchemaVersion: doctorVersion}
+	add := func(system, status, text, fix string) {
+		r.Checks = append(r.Checks, checkup{system, status, text, fix})
+	}
+	fail := func(system string, err error) {
+		fix := rollback.FixOf(err)
+		var next []string
+		if re, ok := err.(*rollback.Error); ok {
+			next = re.Next
+		}
+		if fix == "" {
+			fix = strings.Join(next, "; ")
+		}
+		add(system, "fail", err.Error(), fix)
+	}
+	file, err := config.Load(e.selector(c, "config"), e.Getenv, e.Dir)
+	if err != nil {
+		fail("configuration", err)
+		return r
+	}
+	r.Scope = rollback.Scope{Service: e.selector(c, "service"), Environment: e.selector(c, "environment")}
+	scoped, err := file.Resolve(r.Scope, e.given(c))
+	if err != nil {
+		fail("configuration", err)
+		return r
+	}
+	name := file.Name
+	if name == "" {
+		name = "flags and variables only; no rollback.yaml found"
+	}
+	add("configuration", "ok", fmt.Sprintf("%s: %s, image %s:%s, namespace %s", name, r.Scope, scoped.Image, scoped.Tag, scoped.Namespace), "")
+	for _, f := range scoped.Findings {
+		add("configuration", "warn", f.Text, f.Remedy)
+	}
+	if scoped.Cluster.Server == "" && scoped.Cluster.UID == "" && scoped.Cluster.EKS == "" {
+		add("configuration", "warn", "the cluster's identity is not configured: a kubeconfig whose context points elsewhere would not be noticed", "set cluster.server or cluster.uid")
+	}
+	r.Settings = scoped.Explain()
+
+	var registry, cluster []checkup
+	var wg sync.WaitGroup
+	wg.Go(func() { registry = e.examineRegistry(c.Context, scoped) })
+	wg.Go(func() { cluster = e.examineCluster(c.Context, scoped) })
+	wg.Wait()
+	r.Checks = slices.Concat(r.Checks, registry, cluster, []checkup{e.examineJournal()})
+	return r
+}
+
+func failing(system string, err error) checkup {
+	k := checkup{System: system, Status: "fail", Text: err.Error(), Fix: rollback.FixOf(err)}
+	if k.Fix == "" {
+		if re, ok := err.(*rollback.Error); ok {
+			k.Fix = strings.Join(re.Next, "; ")
+		}
+	}
+	return k
+}
+
+func (e *Env) examineRegistry(ctx context.Context, s config.Scoped) []checkup {
+	var list []checkup
+	add := func(status, text, fix string) { list = append(list, checkup{"registry", status, text, fix}) }
+	registry, _, err := e.registryOf(ctx, s)
+	if err != nil {
+		return append(list, failing("registry", err))
+	}
+	var repository rollback.Repository
+	var images []rollback.Image
+	var manifests []rollback.Manifest
+	var errs [3]error
+	var wg sync.WaitGroup
+	wg.Go(func() { repository, errs[0] = registry.Repository(ctx, s.Image) })
+	wg.Go(func() { images, errs[1] = registry.Images(ctx, s.Image, s.Tag) })
+	wg.Go(func() { manifests, errs[2] = registry.Manifests(ctx, s.Image, s.Tag) })
+	wg.Wait()
+	seen := map[string]bool{}
+	for _, err := range errs {
+		if err != nil && !seen[err.Error()] {
+			seen[err.Error()] = true
+			list = append(list, failing("registry", err))
+		}
+	}
+	if errs[0] == nil {
+		text := repository.Host + "/" + repository.Name
+		if repository.Caller != "" {
+			text += " as " + repository.Caller
+		}
+		if s.Registry.Account != "" && repository.CallerAccount != "" && repository.CallerAccount != s.Registry.Account {
+			add("warn", fmt.Sprintf("%s: the caller is of account %s, the registry of %s", text, repository.CallerAccount, s.Registry.Account), "fine if the repository's policy allows it; else use credentials of the registry's account")
+		} else {
+			add("ok", text, "")
+		}
+		if repository.Mutability.Movable(s.Tag) {
+			if repository.Kind == "ecr" {
+				add("ok", fmt.Sprintf("the tag %s can be moved", s.Tag), "")
+			}
+		} else {
+			add("fail", fmt.Sprintf("the repository does not let the tag %s be moved", s.Tag), fmt.Sprintf("set the tag mutability to IMMUTABLE_WITH_EXCLUSION with the filter %q", s.Tag))
+		}
+		for _, u := range repository.Unknown {
+			add("warn", "not checked: "+u, "")
+		}
+		if len(repository.Lifecycle) > 0 {
+			add("ok", count(len(repository.Lifecycle), "lifecycle rule", "lifecycle rules")+" read; plans warn when one takes the target or the outgoing image", "")
+		}
+	}
+	if errs[1] == nil && errs[2] == nil {
+		if len(images) == 0 || len(manifests) == 0 {
+			add("warn", fmt.Sprintf("%s:%s does not exist", s.Image, s.Tag), "check image and tag")
+		} else {
+			add("ok", fmt.Sprintf("%s:%s names %s; its manifest can be read", s.Image, s.Tag, images[0].Digest.Short()), "")
+		}
+	}
+	if s.Registry.Kind != "oci" {
+		add("warn", "ecr:PutImage cannot be checked without writing", "rollback permissions prints the policy")
+	}
+	return list
+}
+
+func (e *Env) examineCluster(ctx context.Context, s config.Scoped) []checkup {
+	var list []checkup
+	add := func(system, status, text, fix string) { list = append(list, checkup{system, status, text, fix}) }
+	cluster, err := e.clusterOf(ctx, s)
+	if err != nil {
+		return append(list, failing("cluster", err))
+	}
+	identity, err := cluster.Identity(ctx)
+	if err != nil {
+		return append(list, failing("cluster", err))
+	}
+	text := strings.TrimSpace(identity.Context + " " + identity.Server)
+	if identity.User != "" {
+		text += " as " + identity.User
+	}
+	if identity.UID != "" {
+		text += ", uid " + identity.UID
+	}
+	add("cluster", "ok", text, "")
+	access, err := cluster.Can(ctx, s.Namespace, kube.Rules())
+	if err != nil {
+		return append(list, failing("cluster", err))
+	}
+	fine := 0
+	for _, a := range access {
+		if len(a.Missing) == 0 {
+			fine++
+			continue
+		}
+		system, status := "cluster", "fail"
+		if a.Rule.Act == kube.ActRecord {
+			system = "record"
+		}
+		if a.Rule.Optional {
+			status = "warn"
+		}
+		resource := a.Rule.Resource
+		if a.Rule.Group != "" {
+			resource += "." + a.Rule.Group
+		}
+		add(system, status, fmt.Sprintf("may not %s %s in %s: %s", strings.Join(a.Missing, ", "), resource, s.Namespace, a.Rule.Why), "rollback permissions prints the Role")
+	}
+	add("cluster", "ok", fmt.Sprintf("%d of %d rights in namespace %s", fine, len(access), s.Namespace), "")
+	inv, err := cluster.Inventory(ctx, s.Namespace)
+	if err != nil {
+		return append(list, failing("cluster", err))
+	}
+	var users []string
+	for _, w := range inv.Workloads {
+		for _, ct := range w.Containers {
+			if ref, err := rollback.ParseReference(ct.Image); err == nil && ref.Repository == s.Image {
+				users = append(users, w.Ref.String()+" ("+ct.Image+")")
+				break
+			}
+		}
+	}
+	if len(users) == 0 {
+		add("cluster", "warn", fmt.Sprintf("nothing in namespace %s uses the image %s", s.Namespace, s.Image), "check image and namespace")
+	} else {
+		add("cluster", "ok", "uses the image: "+strings.Join(users, ", "), "")
+	}
+	if s.Scope.Service != "" {
+		rec, _, err := e.recordsOf(cluster, s).Read(ctx, s.Scope)
+		switch {
+		case err != nil:
+			list = append(list, failing("record", err))
+		case rec.Last == nil:
+			add("record", "ok", "no rollback of "+s.Scope.String()+" is recorded yet", "")
+		default:
+			add("record", "ok", fmt.Sprintf("last: %s %s, %s", rec.Last.Kind, rec.Last.ID, rec.Last.State), "")
+		}
+	}
+	return list
+}
+
+func (e *Env) examineJournal() checkup {
+	dir, err := record.StateDir(e.Getenv)
+	if err != nil {
+		return failing("journal", err)
+	}
+	// The directory may not exist yet: then the nearest one that does must take a new one.
+	at := dir
+	for {
+		if info, err := os.Stat(at); err == nil {
+			if !info.IsDir() {
+				return checkup{"journal", "fail", at + " is not a directory", "name another one: ROLLBACK_STATE=/some/dir"}
+			}
+			break
+		}
+		if filepath.Dir(at) == at {
+			break
+		}
+		at = filepath.Dir(at)
+	}
+	if err := writable(at); err != nil {
+		return checkup{"journal", "fail", fmt.Sprintf("%s cannot be written: %s", at, err), "name another one: ROLLBACK_STATE=/some/dir"}
+	}
+	return checkup{"journal", "ok", "journals go to " + dir, ""}
+}
+
+func (e *Env) printDoctor(r doctorReport) {
+	p := e.data()
+	p.colour = e.printer().colour
+	for _, k := range r.Checks {
+		mark := map[string]string{"ok": p.green("✔"), "warn": p.yellow("!"), "fail": p.red("✗")}[k.Status]
+		p.line(fmt.Sprintf("%s %-13s %s", mark, k.System, strings.ReplaceAll(k.Text, "\n", "\n"+strings.Repeat(" ", 16))))
+		if k.Fix != "" {
+			p.line(strings.Repeat(" ", 16) + "→ " + k.Fix)
+		}
+	}
+}

@@ -1,0 +1,241 @@
+package commands
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/rollback-tools/rollback/internal/config"
+	"github.com/rollback-tools/rollback/internal/ecr"
+	"github.com/rollback-tools/rollback/internal/kube"
+	"github.com/rollback-tools/rollback/internal/rollback"
+)
+
+// needs is what one command asks of the outside systems.
+type needs struct {
+	command string
+	kube    []kube.Act
+	methods []string // of the registry
+}
+
+// needsOf are the rights of each command that talks to anything, from least to most.
+var needsOf = []needs{
+	{"status", []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord}, []string{"Images"}},
+	{"candidates", []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord}, []string{"Repository", "Images", "Manifests", "List"}},
+	{"plan", []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord}, []string{"Repository", "Images", "Manifests", "List"}},
+	{"verify", []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord, kube.ActWait}, []string{"Repository", "Images", "Manifests"}},
+	{"doctor", []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord}, []string{"Repository", "Images", "Manifests"}},
+	{"retag", []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord}, []string{"Repository", "Images", "Manifests", "List", "Tag"}},
+	{"restart", []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord, kube.ActRestart, kube.ActWait, kube.ActDiagnose}, []string{"Repository", "Images", "Manifests"}},
+	{"undo", []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord, kube.ActRestart, kube.ActWait, kube.ActDiagnose}, []string{"Repository", "Images", "Manifests", "Tag"}},
+	{"run", []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord, kube.ActRestart, kube.ActWait, kube.ActDiagnose}, []string{"Repository", "Images", "Manifests", "List", "Tag"}},
+}
+
+// reads tells whether a command only reads; its record right then needs no create and update.
+func (n needs) reads() bool {
+	return !slices.Contains([]string{"retag", "restart", "undo", "run"}, n.command)
+}
+
+func (e *Env) permissionsCommand() *cli.Command {
+	var names []string
+	for _, n := range needsOf {
+		names = append(names, n.command)
+	}
+	optFor := option{name: "for", usage: "command to print the rights of: " + strings.Join(names, ", ") + " (default: run)"}
+	optRequired := option{name: "required-only", usage: "leave out the rights it can do without", flag: true}
+	return &cli.Command{
+		Name: "permissions", Category: set, Usage: "print the least-privilege IAM policy and RBAC Role for a command",
+		Description: "Two YAML documents for kubectl on standard output, the IAM policy in a comment before them; with --json all of it as JSON.\n" +
+			"Account, region, repository and namespace come from the configuration, or stand as placeholders.",
+		Flags: e.scopeFlags(optFor, optRequired, optJSON),
+		Action: func(c *cli.Context) error {
+			sw, err := e.switches(c, optRequired, optJSON)
+			if err != nil {
+				return err
+			}
+			command := e.text(c, optFor)
+			if command == "" {
+				command = "run"
+			}
+			i := slices.IndexFunc(needsOf, func(n needs) bool { return n.command == command })
+			if i < 0 {
+				return rollback.UsageErrorf("--for %q: want one of %s", command, strings.Join(names, ", "))
+			}
+			where, err := e.permissionsPlace(c)
+			if err != nil {
+				return err
+			}
+			rights := rightsOf(needsOf[i], where, sw["required-only"])
+			if sw["json"] {
+				return e.json(rights)
+			}
+			fmt.Fprint(e.Stdout, rights.text(needsOf[i], where))
+			return nil
+		},
+	}
+}
+
+// permissionsPlace is where the rights are for; what the configuration does not say stands as a placeholder.
+func (e *Env) permissionsPlace(c *cli.Context) (config.Scoped, error) {
+	file, err := config.Load(e.selector(c, "config"), e.Getenv, e.Dir)
+	if err != nil {
+		return config.Scoped{}, err
+	}
+	scope := rollback.Scope{Service: e.selector(c, "service"), Environment: e.selector(c, "environment")}
+	var s config.Scoped
+	switch {
+	case scope.Environment == "":
+	case scope.Service == "":
+		s, err = file.Environment(scope.Environment, e.given(c), config.NeedCluster)
+	default:
+		s, err = file.Resolve(scope, e.given(c))
+	}
+	if err != nil {
+		return s, err
+	}
+	or := func(v *string, placeholder string) {
+		if *v == "" {
+			*v = placeholder
+		}
+	}
+	or(&s.Registry.Account, "ACCOUNT")
+	or(&s.Registry.Region, "REGION")
+	or(&s.Image, "*")
+	or(&s.Namespace, "NAMESPACE")
+	return s, nil
+}
+
+// rights is what `permissions --json` prints.
+type rights struct {
+	SchemaVersion int         `json:"schemaVersion"`
+	Command       string      `json:"command"`
+	IAM           *iamPolicy  `json:"iamPolicy,omitempty"`
+	Kubernetes    []kube.Rule `json:"kubernetes"`
+}
+
+type iamPolicy struct {
+	Version   string         `json:"Version"`
+	Statement []iamStatement `json:"Statement"`
+}
+
+type iamStatement struct {
+	Sid      string   `json:"Sid"`
+	Effect   string   `json:"Effect"`
+	Action   []string `json:"Action"`
+	Resource string   `json:"Resource"`
+}
+
+func rightsOf(n needs, where config.Scoped, requiredOnly bool) rights {
+	r := rights{SchemaVersion: 1, Command: n.command}
+	for _, rule := range kube.Rules(n.kube...) {
+		if rule.Optional && requiredOnly {
+			continue
+		}
+		if rule.Act == kube.ActRecord && n.reads() {
+			rule.Verbs = slices.DeleteFunc(slices.Clone(rule.Verbs), func(v string) bool { return v != "get" && v != "list" })
+			rule.Why = "read the record with its lock and freeze"
+		}
+		r.Kubernetes = append(r.Kubernetes, rule)
+	}
+	if where.Registry.Kind == "oci" {
+		return r
+	}
+	need := map[string]bool{}
+	for _, a := range ecr.Actions {
+		if slices.Contains(n.methods, a.Method) && !(a.Optional && requiredOnly) {
+			need[a.Name] = true
+		}
+	}
+	var actions []string
+	for a := range need {
+		actions = append(actions, a)
+	}
+	slices.Sort(actions)
+	partition := "aws"
+	if strings.HasPrefix(where.Registry.Region, "cn-") {
+		partition = "aws-cn"
+	}
+	r.IAM = &iamPolicy{Version: "2012-10-17", Statement: []iamStatement{{
+		Sid: "Rollback" + strings.ToUpper(n.command[:1]) + n.command[1:], Effect: "Allow", Action: actions,
+		Resource: fmt.Sprintf("arn:%s:ecr:%s:%s:repository/%s", partition, where.Registry.Region, where.Registry.Account, where.Image),
+	}}}
+	if where.Cluster.EKS != "" {
+		region := where.Cluster.Region
+		if region == "" {
+			region = where.Registry.Region
+		}
+		r.IAM.Statement = append(r.IAM.Statement, iamStatement{
+			Sid: "RollbackCluster", Effect: "Allow", Action: []string{"eks:DescribeCluster"},
+			Resource: fmt.Sprintf("arn:%s:eks:%s:%s:cluster/%s", partition, region, where.Registry.Account, where.Cluster.EKS),
+		})
+	}
+	return r
+}
+
+// text is the policy as a comment and the Role as YAML, so that the whole can be piped into kubectl apply -f -.
+func (r rights) text(n needs, where config.Scoped) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# What `rollback %s` needs, and nothing more.\n", n.command)
+	if r.IAM != nil {
+		policy, _ := json.MarshalIndent(r.IAM, "", "  ")
+		b.WriteString("#\n# IAM policy for the role or user that runs it:\n#\n")
+		for _, line := range strings.Split(string(policy), "\n") {
+			b.WriteString("#   " + line + "\n")
+		}
+	}
+	b.WriteString("#\n# RBAC; bind both to the user or service account that runs it:\n")
+	name := "rollback-" + n.command
+	role, cluster := &strings.Builder{}, &strings.Builder{}
+	for _, rule := range merged(r.Kubernetes) {
+		to := role
+		if rule.Cluster {
+			to = cluster
+		}
+		why := rule.Why
+		if rule.Optional {
+			why = "optional: " + why
+		}
+		fmt.Fprintf(to, "  # %s\n  - apiGroups: [%q]\n    resources: [%q]\n", why, rule.Group, rule.Resource)
+		if len(rule.Names) > 0 {
+			var names []string
+			for _, n := range rule.Names {
+				names = append(names, fmt.Sprintf("%q", strings.ReplaceAll(n, "{namespace}", where.Namespace)))
+			}
+			fmt.Fprintf(to, "    resourceNames: [%s]\n", strings.Join(names, ", "))
+		}
+		fmt.Fprintf(to, "    verbs: [%s]\n", strings.Join(rule.Verbs, ", "))
+	}
+	fmt.Fprintf(&b, "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata:\n  name: %s\n  namespace: %s\nrules:\n%s", name, where.Namespace, role)
+	if cluster.Len() > 0 {
+		fmt.Fprintf(&b, "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n  name: %s-%s\nrules:\n%s", name, where.Namespace, cluster)
+	}
+	return b.String()
+}
+
+// merged joins rules about the same resource, so that the Role names each once; a right that one act needs is not
+// optional because another could do without it, so these two stay apart.
+func merged(rules []kube.Rule) []kube.Rule {
+	var list []kube.Rule
+	for _, r := range rules {
+		i := slices.IndexFunc(list, func(m kube.Rule) bool {
+			return m.Group == r.Group && m.Resource == r.Resource && m.Optional == r.Optional && m.Cluster == r.Cluster && slices.Equal(m.Names, r.Names)
+		})
+		if i < 0 {
+			r.Verbs = slices.Clone(r.Verbs)
+			list = append(list, r)
+			continue
+		}
+		for _, v := range r.Verbs {
+			if !slices.Contains(list[i].Verbs, v) {
+				list[i].Verbs = append(list[i].Verbs, v)
+			}
+		}
+		if !strings.Contains(list[i].Why, r.Why) {
+			list[i].Why += "; " + r.Why
+		}
+	}
+	return list
+}

@@ -1,0 +1,254 @@
+package commands
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/rollback-tools/rollback/internal/rollback"
+)
+
+// printer writes lines for people. Everything it writes has been redacted, and control characters in foreign text are
+// shown, not obeyed.
+type printer struct {
+	w      io.Writer
+	colour bool
+	redact func(string) string
+}
+
+// printer is the one for prose: standard error.
+func (e *Env) printer() *printer {
+	return &printer{w: e.Stderr, colour: e.Terminal && e.Getenv("NO_COLOR") == "", redact: e.redactor.String}
+}
+
+// data is the printer for what the command is about: standard output, never coloured.
+func (e *Env) data() *printer { return &printer{w: e.Stdout, redact: e.redactor.String} }
+
+func (p *printer) line(s string)                 { fmt.Fprintln(p.w, p.redact(clean(s))) }
+func (p *printer) linef(format string, a ...any) { p.line(fmt.Sprintf(format, a...)) }
+func (p *printer) paint(code, s string) string   { return paint(p.colour, code, s) }
+func (p *printer) red(s string) string           { return p.paint("31", s) }
+func (p *printer) green(s string) string         { return p.paint("32", s) }
+func (p *printer) yellow(s string) string        { return p.paint("33", s) }
+func (p *printer) dim(s string) string           { return p.paint("2", s) }
+func (p *printer) bold(s string) string          { return p.paint("1", s) }
+func paint(colour bool, code, text string) string {
+	if !colour || text == "" {
+		return text
+	}
+	return "\x1b[" + code + "m" + text + "\x1b[0m"
+}
+
+// clean replaces control characters, which foreign text (log lines, commit titles) may hold to fool a terminal, except
+// the colours this program sets.
+func clean(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		r, n := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == '\x1b':
+			if end := strings.IndexByte(s[i:], 'm'); end > 0 && end < 8 && strings.Trim(s[i+1:i+end], "[0123456789;") == "" {
+				b.WriteString(s[i : i+end+1])
+				i += end + 1
+				continue
+			}
+			b.WriteString("�")
+		case r == '\n' || r == '\t' || r >= ' ' && r != 0x7f && (r < 0x80 || r > 0x9f):
+			b.WriteString(s[i : i+n])
+		default:
+			b.WriteString("�")
+		}
+		i += n
+	}
+	return b.String()
+}
+
+// json writes v indented, redacted.
+func (e *Env) json(v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(e.Stdout, e.redactor.String(string(data)))
+	return err
+}
+
+// card prints a plan for the person who decides.
+func (p *printer) card(pl *rollback.Plan, now time.Time) {
+	title := map[rollback.Act]string{
+		rollback.ActRun: "roll back by " + pl.Method, rollback.ActRetag: "move the tag only", rollback.ActRestart: "restart only",
+		rollback.ActUndo: "undo the last rollback", rollback.ActVerify: "verify",
+	}[pl.Act]
+	p.line(p.bold(pl.Scope.String()) + "  " + title + p.dim("  "+pl.ID))
+	p.line("")
+	p.row("current", side(pl.Current, now), serving(pl))
+	if pl.Act != rollback.ActRestart {
+		p.row("target", p.bold(side(pl.Target, now)))
+	}
+	if pl.Why != "" {
+		p.row("", p.dim(pl.Why))
+	}
+	switch {
+	case pl.Act == rollback.ActVerify || pl.Act == rollback.ActRestart:
+	case pl.Unlisted != "":
+		p.row("undoes", p.dim(pl.Unlisted))
+	case len(pl.Undoes) > 0:
+		p.row("undoes", count(len(pl.Undoes), "version", "versions"))
+		for i, u := range pl.Undoes {
+			if i == 8 {
+				p.row("", p.dim(fmt.Sprintf("… and %d more (--json lists all)", len(pl.Undoes)-8)))
+				break
+			}
+			p.row("", "  "+undone(u, now))
+		}
+	}
+	p.row("registry", fmt.Sprintf("%s/%s:%s", pl.Registry.Host, pl.Registry.Name, pl.Tag), as(pl.Registry.Caller))
+	p.row("cluster", strings.TrimSpace(pl.Cluster.Context+" "+pl.Cluster.Server), "namespace "+pl.Namespace, as(pl.Cluster.User))
+	if len(pl.Workloads) > 0 && pl.Act != rollback.ActRetag && pl.Act != rollback.ActVerify {
+		for i, w := range pl.Workloads {
+			label := ""
+			if i == 0 {
+				label = "restarts"
+			}
+			text := fmt.Sprintf("%s  %s", w.Ref, count(w.Pods, "pod", "pods"))
+			if w.Stamped {
+				text += "  (done already)"
+			}
+			p.row(label, text)
+		}
+	}
+	if pl.Reason != "" {
+		p.row("reason", pl.Reason, p.dim("— "+pl.By.User))
+	}
+	if len(pl.Findings) > 0 {
+		p.line("")
+		p.findings(pl.Findings, pl.Accepted)
+	}
+	p.line("")
+	if pl.Act != rollback.ActVerify {
+		for i, s := range pl.Steps {
+			label := ""
+			if i == 0 {
+				label = "steps"
+			}
+			p.row(label, fmt.Sprintf("%d. %-8s %s", i+1, s.Name, s.Text))
+		}
+	}
+	if pl.Verdict == rollback.Safe {
+		p.row("verdict", p.green("safe"))
+	} else {
+		p.row("verdict", p.red("unsafe")+": "+strings.Join(pl.Reasons, "; "))
+	}
+}
+
+func (p *printer) findings(list []rollback.Finding, accepted []string) {
+	for _, f := range list {
+		mark := map[rollback.Severity]string{rollback.Block: p.red("✗ block"), rollback.Warn: p.yellow("! warn "), rollback.Info: p.dim("· info ")}[f.Severity]
+		if f.Severity == rollback.Block && slices.Contains(accepted, f.Code) {
+			mark = p.yellow("! taken")
+		}
+		p.line(fmt.Sprintf("  %s  %s %s", mark, f.Text, p.dim("["+f.Code+"]")))
+		if f.Remedy != "" {
+			p.line("           → " + f.Remedy)
+		}
+	}
+}
+
+func (p *printer) row(label string, parts ...string) {
+	parts = slices.DeleteFunc(parts, func(s string) bool { return s == "" })
+	p.line(fmt.Sprintf("  %-9s %s", label, strings.Join(parts, "  ")))
+}
+
+func side(s rollback.Side, now time.Time) string {
+	if s.Digest == "" {
+		return "nothing"
+	}
+	parts := []string{}
+	if s.Commit != "" {
+		parts = append(parts, s.Commit.Short())
+	} else {
+		parts = append(parts, "(no commit tag)")
+	}
+	parts = append(parts, s.Digest.Short())
+	switch {
+	case !s.PushedAt.IsZero():
+		parts = append(parts, "pushed "+rollback.Span(now.Sub(s.PushedAt))+" ago")
+	case !s.CreatedAt.IsZero():
+		parts = append(parts, "built "+rollback.Span(now.Sub(s.CreatedAt))+" ago")
+	}
+	if s.Change != nil {
+		parts = append(parts, fmt.Sprintf("%s (%s)", s.Change.Title, s.Change.Author))
+	}
+	return strings.Join(parts, "  ")
+}
+
+func undone(u rollback.UndoneVersion, now time.Time) string {
+	text := u.Commit.Short()
+	if u.Change != nil {
+		text += "  " + u.Change.Title + " (" + u.Change.Author + ")"
+		if u.Change.PR > 0 {
+			text += fmt.Sprintf(" #%d", u.Change.PR)
+		}
+	} else if !u.PushedAt.IsZero() {
+		text += "  pushed " + rollback.Span(now.Sub(u.PushedAt)) + " ago"
+	}
+	return text
+}
+
+// serving says how many pods run the current image.
+func serving(pl *rollback.Plan) string {
+	pods, ready := 0, 0
+	for _, r := range pl.Running {
+		if r.Image == pl.Current.Digest {
+			pods += r.Pods
+			ready += r.Ready
+		}
+	}
+	if pods == 0 {
+		return "on no pod"
+	}
+	return fmt.Sprintf("on %s, %d ready", count(pods, "pod", "pods"), ready)
+}
+
+func as(who string) string {
+	if who == "" {
+		return ""
+	}
+	return "as " + who
+}
+
+// count puts a number before the right word.
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// table writes rows in columns, two spaces apart, the last column as long as it is.
+func (p *printer) table(head []string, rows [][]string) {
+	width := make([]int, len(head))
+	for _, r := range append([][]string{head}, rows...) {
+		for i, c := range r {
+			width[i] = max(width[i], utf8.RuneCountInString(c))
+		}
+	}
+	for i, r := range append([][]string{head}, rows...) {
+		var b strings.Builder
+		for j, c := range r {
+			b.WriteString(c)
+			if j < len(r)-1 {
+				b.WriteString(strings.Repeat(" ", width[j]-utf8.RuneCountInString(c)+2))
+			}
+		}
+		line := strings.TrimRight(b.String(), " ")
+		if i == 0 {
+			line = p.dim(line)
+		}
+		p.line(line)
+	}
+}

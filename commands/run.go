@@ -1,0 +1,453 @@
+package commands
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/rollback-tools/rollback/internal/record"
+	"github.com/rollback-tools/rollback/internal/rollback"
+)
+
+// commands is the whole command tree, in the order in which a newcomer needs them.
+func (e *Env) commands() []*cli.Command {
+	return []*cli.Command{
+		e.statusCommand(), e.candidatesCommand(), e.planCommand(), e.runCommand(),
+		e.retagCommand(), e.restartCommand(), e.verifyCommand(), e.undoCommand(),
+		e.doctorCommand(), e.permissionsCommand(), e.initCommand(), e.demoCommand(), e.completionCommand(),
+	}
+}
+
+const (
+	look = "Look"
+	act  = "Act"
+	set  = "Set up"
+)
+
+func (e *Env) planCommand() *cli.Command {
+	return &cli.Command{
+		Name: "plan", Category: look, Usage: "show what a rollback would do, with a verdict and reasons; changes nothing",
+		Description: "Reads the cluster and the registry and prints current and target image, what is undone, what will be touched,\n" +
+			"findings with their remedies, the steps, and whether that is safe. Exit 5 if it is not.",
+		Flags: e.scopeFlags(optTo, optMethod, optReason, optOut, optJSON, optAccept, optNoRecord, optUser),
+		Action: func(c *cli.Context) error {
+			sw, err := e.switches(c, optJSON, optNoRecord)
+			if err != nil {
+				return err
+			}
+			t := task{act: rollback.ActRun, dry: true, json: sw["json"], noRecord: sw["no-record"], out: e.text(c, optOut)}
+			return e.perform(c, t)
+		},
+	}
+}
+
+func (e *Env) runCommand() *cli.Command {
+	return &cli.Command{
+		Name: "run", Category: act, Usage: "roll back: move the tag, restart, and prove what the pods run",
+		Description: "Shows the plan, asks, and does it: lock, keep the outgoing image, point the moving tag at the target, restart what\n" +
+			"pulls it, wait, and compare the digests of the running pods. A run that was killed is finished by the same command,\n" +
+			"from any machine. It is temporary: revert the commit in Git within the hour.",
+		Flags: e.scopeFlags(optTo, optMethod, optReason, optDryRun, optYes, optPlan, optAccept, optSteal, optJSON, optNoRecord, optResult, optUser),
+		Action: func(c *cli.Context) error {
+			return e.performAct(c, rollback.ActRun)
+		},
+	}
+}
+
+func (e *Env) retagCommand() *cli.Command {
+	return &cli.Command{
+		Name: "retag", Category: act, Usage: "only move the tag: checked, the outgoing image kept, undoable",
+		Description: "The pods keep what they run until they restart. For pipelines that want a stage each: retag, restart, verify.",
+		Flags:       e.scopeFlags(optTo, optReason, optDryRun, optYes, optAccept, optSteal, optJSON, optNoRecord, optResult, optUser),
+		Action:      func(c *cli.Context) error { return e.performAct(c, rollback.ActRetag) },
+	}
+}
+
+func (e *Env) restartCommand() *cli.Command {
+	return &cli.Command{
+		Name: "restart", Category: act, Usage: "only restart what pulls the moving tag, and wait until it serves",
+		Description: "Finds the workloads by the image they use, stamps their pod templates and follows the rollout. Stops early, with\n" +
+			"events and log lines, when new pods do not come up.",
+		Flags:  e.scopeFlags(optReason, optDryRun, optYes, optAccept, optSteal, optJSON, optNoRecord, optResult, optUser),
+		Action: func(c *cli.Context) error { return e.performAct(c, rollback.ActRestart) },
+	}
+}
+
+func (e *Env) undoCommand() *cli.Command {
+	return &cli.Command{
+		Name: "undo", Category: act, Usage: "take the last rollback back: to the exact digest that ran before",
+		Description: "Works even if that image has lost every other tag: the rollback kept it under a tag of its own.",
+		Flags:       e.scopeFlags(optReason, optDryRun, optYes, optAccept, optSteal, optJSON, optResult, optUser),
+		Action:      func(c *cli.Context) error { return e.performAct(c, rollback.ActUndo) },
+	}
+}
+
+func (e *Env) verifyCommand() *cli.Command {
+	return &cli.Command{
+		Name: "verify", Category: look, Usage: "prove what the pods run, by digest; changes nothing",
+		Description: "Compares the image of every running pod with the target of the last rollback, or with --to. Exit 0 means that every\n" +
+			"pod runs it, that there are as many as wanted, and that they stayed ready for the settle time.",
+		Flags: e.scopeFlags(option{name: "to", usage: "what must run: a commit, a tag or a digest (default: target of the last rollback, else what the moving tag names)"}, optJSON, optNoRecord, optResult, optUser),
+		Action: func(c *cli.Context) error {
+			sw, err := e.switches(c, optJSON, optNoRecord)
+			if err != nil {
+				return err
+			}
+			return e.perform(c, task{act: rollback.ActVerify, yes: true, json: sw["json"], noRecord: sw["no-record"], result: e.text(c, optResult)})
+		},
+	}
+}
+
+// task is what one of the acting commands was asked to do.
+type task struct {
+	act                      rollback.Act
+	dry, yes, json, noRecord bool
+	plan, out, result        string
+	steal                    string
+}
+
+func (e *Env) performAct(c *cli.Context, a rollback.Act) error {
+	sw, err := e.switches(c, optDryRun, optYes, optJSON, optNoRecord)
+	if err != nil {
+		return err
+	}
+	return e.perform(c, task{
+		act: a, dry: sw["dry-run"], yes: sw["yes"], json: sw["json"], noRecord: sw["no-record"],
+		plan: e.text(c, optPlan), result: e.text(c, optResult), steal: e.text(c, optSteal),
+	})
+}
+
+// perform is every acting command: survey, plan, ask, run, print.
+func (e *Env) perform(c *cli.Context, t task) (err error) {
+	var res *rollback.Result
+	scope := rollback.Scope{Service: e.selector(c, "service"), Environment: e.selector(c, "environment")}
+	if !t.dry {
+		defer func() { err = e.writeResult(t, scope, res, err) }()
+	}
+	req := rollback.Request{
+		Act: t.act, Method: "retag", To: e.text(c, optTo), Reason: e.text(c, optReason), By: e.actor(c),
+		Accept: e.list(c, optAccept), Steal: t.steal,
+	}
+	if m := e.text(c, optMethod); m != "" && m != "retag" {
+		return rollback.UsageErrorf("--method %s: this version knows only retag", m)
+	}
+	var saved *rollback.Plan
+	if t.plan != "" {
+		if saved, err = readPlan(t.plan); err != nil {
+			return err
+		}
+		if req.To != "" && req.To != string(saved.Target.Digest) {
+			return rollback.UsageErrorf("--plan and --to: the plan in %s says where to already", t.plan)
+		}
+		req.To = string(saved.Target.Digest)
+		if req.Reason == "" {
+			req.Reason = saved.Reason
+		}
+	}
+	if req.To == "" && (t.act == rollback.ActRun || t.act == rollback.ActRetag) {
+		req.To = rollback.Previous
+	}
+	s, err := e.open(c, t.noRecord)
+	if err != nil {
+		return err
+	}
+	scope = s.scoped.Scope
+	req.Scope = scope
+	if saved != nil && saved.Scope != scope {
+		return rollback.UsageErrorf("--plan %s is for %s, not for %s", t.plan, saved.Scope, scope)
+	}
+	if !t.dry && !t.yes && !e.Terminal {
+		return &rollback.Error{Exit: rollback.Usage, What: "there is no terminal to ask on", Production: rollback.NotChanged,
+			Next: []string{"--yes to go on without asking, or --dry-run to see the plan only"}}
+	}
+	if err := e.askReason(t, &req); err != nil {
+		return err
+	}
+
+	p := e.printer()
+	now := time.Now()
+	survey, err := rollback.Look(c.Context, s.world, req, now)
+	if err != nil {
+		return lookFailed(c.Context, err)
+	}
+	plan := rollback.Draw(survey, rollback.NewID(now))
+	if saved != nil {
+		if moved := saved.Basis.Moved(plan.Basis); len(moved) > 0 {
+			return &rollback.Error{Exit: rollback.Refused, What: "the world has moved since the plan was made: " + strings.Join(moved, "; "),
+				Production: rollback.NotChanged, Next: []string{"rollback plan " + scopeFlagsText(scope) + " shows it as it is now"}}
+		}
+		if plan.Resumes == "" {
+			plan.ID = saved.ID
+		}
+	}
+	held := rollback.Held(survey.Record, req.By, time.Now(), record.Dead)
+	if t.dry {
+		return e.showPlan(t, plan, now, held)
+	}
+	if t.act != rollback.ActVerify {
+		p.card(plan, now)
+		p.line("")
+	}
+	if err := plan.Refusal(); err != nil {
+		return err
+	}
+	changes := t.act != rollback.ActVerify && len(plan.Steps) > 1
+	if held != nil && t.steal == "" && changes {
+		return held
+	}
+	if changes && !t.yes {
+		if err := e.confirm(c.Context, s.scoped.Confirm, scope); err != nil {
+			return err
+		}
+	}
+	runner := rollback.Runner{
+		World: s.world, Dead: record.Dead, Report: e.reporter(t.json),
+		Limits: rollback.Limits{Rollout: s.scoped.Timeout, Settle: s.scoped.Settle, Poll: rollback.DefaultLimits().Poll, Retry: rollback.DefaultLimits().Retry},
+	}
+	var path string
+	if changes {
+		j, err := e.journal(scope, plan.ID)
+		if err != nil {
+			return &rollback.Error{Exit: rollback.Failed, What: "the journal cannot be opened, so nothing was started", Err: err, Production: rollback.NotChanged,
+				Next: []string{"name a directory that can be written: ROLLBACK_STATE=/some/dir"}}
+		}
+		defer j.Close()
+		runner.Journal, path = j, j.Path()
+	}
+	res, err = runner.Run(c.Context, survey, plan)
+	if res == nil {
+		return err
+	}
+	if t.json {
+		if jerr := e.json(res); jerr != nil {
+			return errors.Join(err, jerr)
+		}
+	}
+	if path != "" {
+		p.line(p.dim("  journal: " + path))
+	}
+	if err != nil {
+		return err
+	}
+	p.line(p.green("✔ ") + res.Outcome + p.dim(fmt.Sprintf("  (%s)", rollback.Span(res.EndedAt.Sub(res.StartedAt)))))
+	p.line("  production: " + res.Production)
+	for _, n := range res.Next {
+		p.line("  next: " + n)
+	}
+	if !t.json {
+		fmt.Fprintln(e.Stdout, res.To.Digest)
+	}
+	return nil
+}
+
+// lookFailed keeps an interruption apart from a failure.
+func lookFailed(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return &rollback.Error{Exit: rollback.Failed, What: "interrupted while reading", Production: rollback.NotChanged}
+	}
+	return err
+}
+
+func (e *Env) showPlan(t task, plan *rollback.Plan, now time.Time, held error) error {
+	if t.out != "" {
+		if err := writePlan(t.out, plan, e.redactor.String); err != nil {
+			return err
+		}
+	}
+	if t.json {
+		if err := e.json(plan); err != nil {
+			return err
+		}
+	} else {
+		p := e.data()
+		p.colour = e.Terminal && e.Getenv("NO_COLOR") == "" && e.Stdout == io.Writer(os.Stdout)
+		p.card(plan, now)
+	}
+	if held != nil {
+		e.printer().line("! " + held.Error())
+	}
+	if t.out != "" {
+		e.printer().line("plan written: rollback run " + scopeFlagsText(plan.Scope) + " --plan " + shellQuote(t.out))
+	}
+	return plan.Refusal()
+}
+
+// askReason makes sure that there is a reason where something changes: from the flag, or typed on a terminal.
+func (e *Env) askReason(t task, req *rollback.Request) error {
+	if t.dry || t.act == rollback.ActVerify || req.Reason != "" {
+		return nil
+	}
+	if t.act == rollback.ActRestart {
+		req.Reason = "restart"
+		return nil
+	}
+	if !e.Terminal || t.yes {
+		return &rollback.Error{Exit: rollback.Usage, What: "no reason given", Production: rollback.NotChanged,
+			Next: []string{`--reason "errors after 9f2c1ab" (or ROLLBACK_REASON)`}}
+	}
+	for req.Reason == "" {
+		answer, err := e.ask("Reason, for the record: ")
+		if err != nil {
+			return err
+		}
+		req.Reason = answer
+	}
+	return nil
+}
+
+// confirm asks before anything is touched. Where the environment says so, the service's name must be typed: a y comes too
+// easily at night.
+func (e *Env) confirm(ctx context.Context, byName bool, scope rollback.Scope) error {
+	question := fmt.Sprintf("Go on with %s? [y/N] ", scope)
+	if byName {
+		question = fmt.Sprintf("Type %s to go on with %s: ", scope.Service, scope)
+	}
+	type reply struct {
+		text string
+		err  error
+	}
+	answered := make(chan reply, 1)
+	go func() {
+		text, err := e.ask(question)
+		answered <- reply{text, err}
+	}()
+	declined := &rollback.Error{Exit: rollback.Refused, What: "not confirmed", Production: rollback.NotChanged}
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(e.Stderr)
+		return declined
+	case r := <-answered:
+		switch {
+		case r.err != nil:
+			return declined
+		case byName && r.text == scope.Service, !byName && (strings.EqualFold(r.text, "y") || strings.EqualFold(r.text, "yes")):
+			return nil
+		}
+		return declined
+	}
+}
+
+// ask reads one line from the terminal.
+func (e *Env) ask(question string) (string, error) {
+	fmt.Fprint(e.Stderr, question)
+	var line []byte
+	r := bufio.NewReaderSize(e.Stdin, 1) // no more than the line: what follows belongs to the next question
+	for {
+		b, err := r.ReadByte()
+		if err != nil {
+			if len(line) > 0 {
+				break
+			}
+			return "", &rollback.Error{Exit: rollback.Refused, What: "no answer", Production: rollback.NotChanged}
+		}
+		if b == '\n' {
+			break
+		}
+		line = append(line, b)
+	}
+	return strings.TrimSpace(string(line)), nil
+}
+
+func (e *Env) reporter(asJSON bool) rollback.Reporter {
+	p := e.printer()
+	if e.Terminal {
+		return newLive(p, e.Width)
+	}
+	return newLines(p)
+}
+
+// readPlan reads a plan that `plan --out` wrote.
+func readPlan(path string) (*rollback.Plan, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		var pe *fs.PathError
+		if errors.As(err, &pe) {
+			err = pe.Err
+		}
+		return nil, rollback.UsageErrorf("--plan %s: %w", path, err)
+	}
+	var p rollback.Plan
+	d := json.NewDecoder(strings.NewReader(string(data)))
+	if err := d.Decode(&p); err != nil {
+		return nil, rollback.UsageErrorf("--plan %s: not a plan of this program: %w", path, err)
+	}
+	if p.SchemaVersion != rollback.PlanVersion {
+		return nil, rollback.UsageErrorf("--plan %s: schemaVersion %d, this program reads %d; make the plan again", path, p.SchemaVersion, rollback.PlanVersion)
+	}
+	if p.Act != rollback.ActRun || p.Scope.Validate() != nil {
+		return nil, rollback.UsageErrorf("--plan %s: not a plan for `run`", path)
+	}
+	if _, err := rollback.ParseDigest(string(p.Target.Digest)); err != nil {
+		return nil, rollback.UsageErrorf("--plan %s: target: %w", path, err)
+	}
+	return &p, nil
+}
+
+func writePlan(path string, p *rollback.Plan, redact func(string) string) error {
+	data, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".rollback-plan-*")
+	if err != nil {
+		return rollback.UsageErrorf("--out %s: %w", path, err)
+	}
+	defer os.Remove(tmp.Name())
+	if _, err = tmp.WriteString(redact(string(data)) + "\n"); err == nil {
+		err = tmp.Close()
+	}
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		return rollback.UsageErrorf("--out %s: %w", path, err)
+	}
+	return nil
+}
+
+// writeResult leaves the outcome as key=value lines for Groovy, which has no safe way to read JSON in a pipeline. A result
+// that cannot be written is said, but never hides how the run ended.
+func (e *Env) writeResult(t task, scope rollback.Scope, res *rollback.Result, err error) error {
+	path := t.result
+	if path == "" && e.onJenkins() {
+		path = "rollback-result.txt"
+	}
+	if path == "" {
+		return err
+	}
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(e.Dir, path)
+	}
+	kv := []record.KV{
+		{Key: "schemaVersion", Value: "1"},
+		{Key: "exit", Value: fmt.Sprint(int(rollback.ExitOf(err)))},
+		{Key: "service", Value: scope.Service}, {Key: "environment", Value: scope.Environment}, {Key: "act", Value: string(t.act)},
+	}
+	if res != nil {
+		kv = append(kv,
+			record.KV{Key: "run", Value: res.Run}, record.KV{Key: "message", Value: res.Outcome}, record.KV{Key: "production", Value: res.Production},
+			record.KV{Key: "from", Value: string(res.From.Digest)}, record.KV{Key: "fromCommit", Value: string(res.From.Commit)},
+			record.KV{Key: "to", Value: string(res.To.Digest)}, record.KV{Key: "toCommit", Value: string(res.To.Commit)},
+			record.KV{Key: "next", Value: strings.Join(res.Next, " | ")})
+	} else if err != nil {
+		kv = append(kv, record.KV{Key: "message", Value: err.Error()})
+		var re *rollback.Error
+		if errors.As(err, &re) {
+			kv = append(kv, record.KV{Key: "production", Value: re.Production}, record.KV{Key: "next", Value: strings.Join(re.Next, " | ")})
+		}
+	}
+	if werr := record.WriteResult(path, kv, e.redactor.String); werr != nil {
+		e.printer().line("! the result file could not be written: " + werr.Error())
+	}
+	return err
+}

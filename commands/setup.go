@@ -1,0 +1,105 @@
+package commands
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/rollback-tools/rollback/internal/config"
+	"github.com/rollback-tools/rollback/internal/rollback"
+)
+
+func (e *Env) initCommand() *cli.Command {
+	return &cli.Command{
+		Name: "init", Category: set, Usage: "write a commented rollback.yaml to start from",
+		Description: "Writes to the working directory, or to --out (- for standard output). An existing file is never overwritten.",
+		Flags:       e.flags(option{name: "out", usage: "file to write, - for standard output (default: rollback.yaml)"}),
+		Action: func(c *cli.Context) error {
+			path := e.text(c, optOut)
+			if path == "-" {
+				_, err := e.Stdout.Write(config.Init())
+				return err
+			}
+			if path == "" {
+				path = config.FileNames[0]
+			}
+			full := path
+			if !filepath.IsAbs(full) {
+				full = filepath.Join(e.Dir, full)
+			}
+			f, err := os.OpenFile(full, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+			if errors.Is(err, fs.ErrExist) {
+				return rollback.UsageErrorf("%s exists and was left as it is; to see the starter file: rollback init --out -", path)
+			}
+			if err != nil {
+				return rollback.UsageErrorf("%s: %w", path, err)
+			}
+			if _, err = f.Write(config.Init()); err == nil {
+				err = f.Close()
+			}
+			if err != nil {
+				return fmt.Errorf("writing %s: %w", path, err)
+			}
+			e.printer().line("wrote " + path + ": fill in account, region, cluster and namespace, then: rollback doctor --environment prod --service payments")
+			fmt.Fprintln(e.Stdout, path)
+			return nil
+		},
+	}
+}
+
+// completions are the shell scripts; they ask the program itself, so they never go stale.
+var completions = map[string]string{
+	"bash": `_rollback() {
+  local cur="${COMP_WORDS[COMP_CWORD]}" words
+  if [[ "$cur" == -* ]]; then
+    words=$("${COMP_WORDS[@]:0:COMP_CWORD}" "$cur" --generate-bash-completion 2>/dev/null)
+  else
+    words=$("${COMP_WORDS[@]:0:COMP_CWORD}" --generate-bash-completion 2>/dev/null)
+  fi
+  COMPREPLY=($(compgen -W "$words" -- "$cur"))
+}
+complete -o bashdefault -o default -F _rollback rollback
+`,
+	"zsh": `#compdef rollback
+_rollback() {
+  local -a found
+  if [[ "${words[CURRENT]}" == -* ]]; then
+    found=("${(@f)$("${(@)words[1,CURRENT]}" --generate-bash-completion 2>/dev/null)}")
+  else
+    found=("${(@f)$("${(@)words[1,CURRENT-1]}" --generate-bash-completion 2>/dev/null)}")
+  fi
+  compadd -- "${found[@]}"
+}
+compdef _rollback rollback
+`,
+}
+
+func (e *Env) completionCommand() *cli.Command {
+	return &cli.Command{
+		Name: "completion", Category: set, Usage: "print a shell completion script",
+		Description: "bash: source <(rollback completion --shell bash)\nzsh:  source <(rollback completion --shell zsh)\nfish: rollback completion --shell fish | source",
+		Flags:       e.flags(option{name: "shell", usage: "bash, zsh or fish"}),
+		Action: func(c *cli.Context) error {
+			shell := e.text(c, option{name: "shell"})
+			if shell == "fish" {
+				script, err := c.App.ToFishCompletion()
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprint(e.Stdout, script)
+				return err
+			}
+			script, ok := completions[shell]
+			if !ok {
+				return rollback.UsageErrorf("--shell %q: want bash, zsh or fish", shell)
+			}
+			_, err := fmt.Fprint(e.Stdout, strings.TrimLeft(script, "\n"))
+			return err
+		},
+	}
+}

@@ -1,0 +1,321 @@
+// Package demo is the loopback world: a registry, a cluster and a configuration on 127.0.0.1, in the state in which somebody
+// is called at night. `rollback demo` tells its story; tests break it in every way.
+package demo
+
+import (
+	"context"
+	"crypto/sha1"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rollback-tools/rollback/internal/fake"
+	"github.com/rollback-tools/rollback/internal/fake/ecr"
+	"github.com/rollback-tools/rollback/internal/fake/kube"
+)
+
+// Namespace and Environment are those of the world's production.
+const (
+	Namespace   = "prod"
+	Environment = "prod"
+)
+
+// Options shape the world. The zero value is the one of the tests: as fast as it goes.
+type Options struct {
+	// Pace slows the nodes down to what a person can follow: the time a pod takes to come up; 0 is a few milliseconds.
+	Pace time.Duration
+	// Settle is the settle time written into rollback.yaml; 0 means 50 ms.
+	Settle time.Duration
+	// Confirm asks for the service's name before anything is changed.
+	Confirm bool
+	// Extra is appended to rollback.yaml.
+	Extra string
+	// Nodes are the names of the nodes; none means three.
+	Nodes []string
+}
+
+// World is a running loopback world.
+type World struct {
+	Registry *ecr.Server
+	Cluster  *kube.Server
+	// Dir holds rollback.yaml and the kubeconfig.
+	Dir string
+	// RegistryURL and ClusterURL are where the two are served.
+	RegistryURL, ClusterURL string
+	// Releases are the images of payments, oldest first; the last one is the bad one.
+	Releases []Release
+
+	servers []*http.Server
+}
+
+// Release is one build of the demo's service.
+type Release struct {
+	Commit, Digest, Title string
+	Pushed                time.Time
+}
+
+// Start serves an empty world: no repository, no workload. Close it.
+func Start(o Options) (w *World, err error) {
+	w = &World{}
+	defer func() {
+		if err != nil {
+			w.Close()
+		}
+	}()
+	if w.Dir, err = os.MkdirTemp("", "rollback-demo-"); err != nil {
+		return w, err
+	}
+	w.Registry = ecr.New(ecr.Options{})
+	nodes := o.Nodes
+	if len(nodes) == 0 {
+		nodes = []string{"node-a", "node-b", "node-c"}
+	}
+	delays := kube.Delays{}
+	if o.Pace > 0 {
+		delays = kube.Delays{Controller: o.Pace / 20, Schedule: o.Pace / 20, Pull: o.Pace / 2, Start: o.Pace / 8, Ready: o.Pace / 2, Termination: o.Pace / 4}
+	}
+	w.Cluster = kube.New(kube.Options{
+		Namespaces: []string{Namespace}, Nodes: nodes, Delays: delays,
+		Resolve: func(ref string) (string, error) {
+			digest, err := w.Registry.Resolve(ref)
+			if err != nil {
+				return "", fmt.Errorf("%w: %w", kube.ErrImageNotFound, err)
+			}
+			return digest, nil
+		},
+		Users: []kube.User{{Token: "oncall", Name: "oncall@acme.example", Admin: true}},
+	})
+	if w.RegistryURL, err = w.serve(w.Registry, w.Registry.Switchboard); err != nil {
+		return w, err
+	}
+	if w.ClusterURL, err = w.serve(w.Cluster, w.Cluster.Switchboard); err != nil {
+		return w, err
+	}
+	return w, w.write(o)
+}
+
+func (w *World) serve(h http.Handler, _ *fake.Switchboard) (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	w.servers = append(w.servers, s)
+	go func() { _ = s.Serve(l) }()
+	return "http://" + l.Addr().String(), nil
+}
+
+// write leaves the configuration that a user of this world would have.
+func (w *World) write(o Options) error {
+	settle := o.Settle
+	if settle == 0 {
+		settle = 50 * time.Millisecond
+	}
+	kubeconfig := fmt.Sprintf(`apiVersion: v1
+kind: Config
+clusters:
+- {name: acme-prod, cluster: {server: "%s"}}
+users:
+- {name: oncall, user: {token: oncall}}
+contexts:
+- {name: acme-prod, context: {cluster: acme-prod, user: oncall, namespace: %s}}
+`, w.ClusterURL, Namespace)
+	config := fmt.Sprintf(`defaults:
+  repo: acme/{service}
+  image: "{service}"
+environments:
+  %s:
+    registry: {kind: ecr, account: "123456789012", region: eu-west-1}
+    cluster: {context: acme-prod, server: "%s"}
+    namespace: %s
+    confirm: %t
+    timeout: 2m
+    settle: %s
+%s`, Environment, w.ClusterURL, Namespace, o.Confirm, settle, o.Extra)
+	if err := os.WriteFile(w.Kubeconfig(), []byte(kubeconfig), 0o600); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(w.Dir, "rollback.yaml"), []byte(config), 0o600)
+}
+
+// Kubeconfig is the path of the world's kubeconfig.
+func (w *World) Kubeconfig() string { return filepath.Join(w.Dir, "kubeconfig") }
+
+// Env is the environment in which the program, or any other client, meets this world: configuration that any user has.
+// What else in base would lead elsewhere is left out.
+func (w *World) Env(base []string) []string {
+	env := slices.DeleteFunc(slices.Clone(base), func(kv string) bool {
+		key, _, _ := strings.Cut(kv, "=")
+		for _, prefix := range []string{"AWS_", "ROLLBACK_", "KUBE", "JENKINS_", "BUILD_", "JOB_"} {
+			if strings.HasPrefix(key, prefix) {
+				return true
+			}
+		}
+		return key == "WORKSPACE" || strings.HasSuffix(strings.ToLower(key), "_proxy")
+	})
+	for k, v := range w.Registry.Env(w.RegistryURL) {
+		env = append(env, k+"="+v)
+	}
+	return append(env,
+		"KUBECONFIG="+w.Kubeconfig(),
+		"AWS_CONFIG_FILE="+filepath.Join(w.Dir, "aws-config"), "AWS_SHARED_CREDENTIALS_FILE="+filepath.Join(w.Dir, "aws-credentials"),
+		"ROLLBACK_STATE="+filepath.Join(w.Dir, "journals"), "ROLLBACK_USER=oncall",
+		"ROLLBACK_CONFIG="+filepath.Join(w.Dir, "rollback.yaml"))
+}
+
+// Close ends the servers and removes the directory.
+func (w *World) Close() {
+	if w.Cluster != nil {
+		w.Cluster.Close()
+		w.Cluster.Switchboard.Close()
+	}
+	if w.Registry != nil {
+		w.Registry.Switchboard.Close()
+	}
+	for _, s := range w.servers {
+		_ = s.Close()
+	}
+	if w.Dir != "" {
+		_ = os.RemoveAll(w.Dir)
+	}
+}
+
+// CommitOf makes the commit ID of a made-up change, always the same for the same words.
+func CommitOf(words string) string {
+	sum := sha1.Sum([]byte("acme " + words))
+	return hex.EncodeToString(sum[:])
+}
+
+// Image is the reference by which pods pull the moving tag of a service.
+func (w *World) Image(service string) string { return w.Registry.Host() + "/" + service + ":latest" }
+
+// Push builds and pushes one release of a service some time ago, and points latest at it, as its Jenkins job does.
+func (w *World) Push(service, title string, ago time.Duration, platforms ...string) (Release, error) {
+	commit := CommitOf(service + ": " + title)
+	pushed, err := w.Registry.Push(service, ecr.PushOptions{Tags: []string{commit, "latest"}, Content: title, Platforms: platforms, Created: time.Now().Add(-ago - time.Minute)})
+	if err != nil {
+		return Release{}, err
+	}
+	r := Release{Commit: commit, Digest: pushed.Digest, Title: title, Pushed: time.Now().Add(-ago).UTC().Truncate(time.Second)}
+	return r, w.Registry.SetPushedAt(service, r.Digest, r.Pushed)
+}
+
+// object is a Kubernetes object.
+type object = map[string]any
+
+// Workload is a Deployment, StatefulSet or DaemonSet with one container.
+func Workload(kind, name, image string, replicas int, change ...func(template, spec object)) object {
+	labels := object{"app": name}
+	podSpec := object{"containers": []any{object{"name": "app", "image": image, "imagePullPolicy": "Always"}}}
+	template := object{"metadata": object{"labels": labels}, "spec": podSpec}
+	spec := object{"selector": object{"matchLabels": labels}, "template": template}
+	if kind != "DaemonSet" {
+		spec["replicas"] = replicas
+	}
+	if kind == "StatefulSet" {
+		spec["serviceName"] = name
+	}
+	for _, f := range change {
+		f(podSpec, spec)
+	}
+	return object{"apiVersion": "apps/v1", "kind": kind, "metadata": object{"name": name, "namespace": Namespace, "labels": labels}, "spec": spec}
+}
+
+// CronJob is a CronJob of one container.
+func CronJob(name, image, schedule string) object {
+	return object{"apiVersion": "batch/v1", "kind": "CronJob", "metadata": object{"name": name, "namespace": Namespace},
+		"spec": object{"schedule": schedule, "jobTemplate": object{"spec": object{"template": object{"spec": object{
+			"restartPolicy": "Never", "containers": []any{object{"name": "job", "image": image, "imagePullPolicy": "Always"}}}}}}}}
+}
+
+// settled bounds how long the world may take to come up.
+const settled = 30 * time.Second
+
+// Seed brings the world into the state of the story: payments and its worker on a release that is bad since 42 minutes,
+// beside services that are well.
+func (w *World) Seed(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, settled)
+	defer cancel()
+	for _, s := range []string{"payments", "web", "checkout"} {
+		w.Registry.CreateRepository(s)
+	}
+	for _, r := range []struct {
+		title string
+		ago   time.Duration
+	}{
+		{"Retry card network timeouts", 9 * 24 * time.Hour},
+		{"Log the acquirer's answer code", 6 * 24 * time.Hour},
+		{"Cache exchange rates for a minute", 27 * time.Hour},
+		{"Round amounts in the ledger", 42 * time.Minute},
+	} {
+		release, err := w.Push("payments", r.title, r.ago, "linux/amd64", "linux/arm64")
+		if err != nil {
+			return err
+		}
+		w.Releases = append(w.Releases, release)
+	}
+	if _, err := w.Push("web", "New landing page", 3*24*time.Hour); err != nil {
+		return err
+	}
+	if _, err := w.Push("checkout", "Vouchers", 5*time.Hour); err != nil {
+		return err
+	}
+	payments := w.Image("payments")
+	if err := w.Cluster.Apply(
+		Workload("Deployment", "payments", payments, 3),
+		Workload("StatefulSet", "payments-worker", payments, 2),
+		CronJob("payments-report", payments, "0 6 * * *"),
+		Workload("Deployment", "web", w.Image("web"), 2),
+		Workload("Deployment", "checkout", w.Image("checkout"), 2),
+	); err != nil {
+		return err
+	}
+	for _, x := range [][2]string{{"deployments", "payments"}, {"statefulsets", "payments-worker"}, {"deployments", "web"}, {"deployments", "checkout"}} {
+		if err := w.Cluster.WaitRollout(ctx, x[0], Namespace, x[1]); err != nil {
+			return fmt.Errorf("bringing up %s: %w", x[1], err)
+		}
+	}
+	return w.age()
+}
+
+// age sets the pods' birth back to when their images were deployed.
+func (w *World) age() error {
+	born := map[string]time.Duration{"payments": 40 * time.Minute, "payments-worker": 40 * time.Minute, "web": 3 * 24 * time.Hour, "checkout": 5 * time.Hour}
+	for app, ago := range born {
+		for _, p := range w.Cluster.List("pods", Namespace, "app="+app) {
+			meta, _ := p["metadata"].(map[string]any)
+			name, _ := meta["name"].(string)
+			if err := w.Cluster.Edit("pods", Namespace, name, func(o map[string]any) {
+				o["metadata"].(map[string]any)["creationTimestamp"] = time.Now().Add(-ago).UTC().Format(time.RFC3339)
+			}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Running counts what the pods of an app report, digest by digest, read from the cluster itself.
+func (w *World) Running(app string) map[string]int {
+	counts := map[string]int{}
+	for _, p := range w.Cluster.List("pods", Namespace, "app="+app) {
+		meta, _ := p["metadata"].(map[string]any)
+		if meta["deletionTimestamp"] != nil {
+			continue
+		}
+		status, _ := p["status"].(map[string]any)
+		list, _ := status["containerStatuses"].([]any)
+		for _, c := range list {
+			id, _ := c.(map[string]any)["imageID"].(string)
+			_, digest, _ := strings.Cut(id, "@")
+			counts[digest]++
+		}
+	}
+	return counts
+}
