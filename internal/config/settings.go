@@ -1,0 +1,164 @@
+package config
+
+import (
+	"strings"
+	"time"
+)
+
+// Type is what kind of value a setting takes.
+type Type string
+
+const (
+	Text     Type = "text"
+	Bool     Type = "bool"     // true or false
+	Duration Type = "duration" // as Go writes it: 90s, 10m, 1h30m
+	List     Type = "list"     // in flags and variables separated by commas
+)
+
+// Setting is one thing that can be configured. Its flag and variable follow from its key: registry.externalId is
+// --registry-external-id and ROLLBACK_REGISTRY_EXTERNAL_ID.
+type Setting struct {
+	Key  string // as in rollback.yaml, with dots: "registry.kind"; "" for what only flags and variables say
+	Flag string // without dashes
+	Env  string
+	Type Type
+	// Usage is one line: what it is for.
+	Usage string
+	// Default is what is built in, "" for nothing.
+	Default string
+	// Example is a valid value, in the world of the acme company.
+	Example string
+	// Environment and Service tell whether {environment} and {service} may stand in it.
+	Environment, Service bool
+	// Path marks the name of a file: in rollback.yaml it starts from that file's directory, and ~/ is the home directory.
+	Path bool
+	// Choices are the only values, if there are any.
+	Choices []string
+
+	check func(string) error // of one value, placeholders filled in
+	form  string             // regular expression for the schema, "" for any text; placeholders are let through beside it
+}
+
+// Settings are all settings of rollback.yaml, in the order of the documentation. Flags, variables, schema, starter file
+// and Jenkins parameters follow from this table.
+var Settings = complete([]Setting{
+	{Key: "repo", Usage: "GitHub repository, owner/name", Example: "acme/payments",
+		Environment: true, Service: true, check: checkRepo, form: `[A-Za-z0-9-]+/[A-Za-z0-9._-]+`},
+	{Key: "branch", Usage: "branch that is deployed", Default: "main", Example: "main",
+		Environment: true, Service: true, check: checkBranch},
+	{Key: "image", Usage: "repository in the registry", Default: inService, Example: "team/payments",
+		Environment: true, Service: true, check: checkImage, form: `[a-z0-9]+((\.|_|__|-+|/)[a-z0-9]+)*`},
+	{Key: "tag", Usage: "moving tag that the pods pull", Default: "latest", Example: "latest",
+		Environment: true, Service: true, check: checkTag, form: `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}`},
+	{Key: "job", Usage: "Jenkins job that deploys, folders separated by /", Example: "deploy/payments",
+		Environment: true, Service: true, check: checkJob},
+	{Key: "namespace", Usage: "namespace of the workloads", Example: "prod",
+		Environment: true, Service: true, check: checkNamespace, form: `[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?`},
+	{Key: "workloads", Type: List, Usage: "workloads to restart, kind/name, instead of those that use the image", Example: "deployment/payments",
+		Environment: true, Service: true, check: checkWorkload, form: `[A-Za-z]+/[a-z0-9.-]+`},
+	{Key: "confirm", Type: Bool, Usage: "ask for the service's name before production is changed", Default: "false", Example: "true"},
+	{Key: "timeout", Type: Duration, Usage: "how long the pods may take to come up", Default: "10m", Example: "15m", check: checkTimeout},
+	{Key: "settle", Type: Duration, Usage: "how long the pods must stay ready to count as up", Default: "10s", Example: "30s", check: checkSettle},
+
+	{Key: "registry.kind", Usage: "kind of registry: ecr, or oci for any other", Example: "ecr", Choices: []string{"ecr", "oci"}, check: checkKind},
+	{Key: "registry.account", Usage: "AWS account that owns the registry, 12 digits in quotes", Example: "123456789012", check: checkAccount, form: `[0-9]{12}`},
+	{Key: "registry.region", Usage: "AWS region of the registry", Example: "eu-west-1", check: checkRegion, form: regionForm},
+	{Key: "registry.profile", Usage: "AWS profile for the registry", Example: "acme-prod", Environment: true, check: checkWord},
+	{Key: "registry.role", Usage: "ARN of the IAM role to assume for the registry", Example: "arn:aws:iam::123456789012:role/rollback",
+		Environment: true, check: checkRole, form: roleForm},
+	{Key: "registry.externalId", Usage: "external ID that the role's trust policy asks for", Example: "acme-rollback", Environment: true, check: checkExternalID},
+	{Key: "registry.host", Usage: "host[:port] of an OCI registry", Example: "registry.example.com", Environment: true, check: checkHost},
+	{Key: "registry.insecure", Type: Bool, Usage: "speak plain http to the OCI registry", Default: "false", Example: "true"},
+	{Key: "registry.caFile", Usage: "file with the OCI registry's CA certificates, PEM", Example: "ca.pem", Environment: true, Path: true, check: checkPath},
+	{Key: "registry.usernameEnv", Usage: "name of the variable that holds the OCI registry's user name", Example: "REGISTRY_USERNAME",
+		check: checkVariable, form: variableForm},
+	{Key: "registry.passwordEnv", Usage: "name of the variable that holds the OCI registry's password", Example: "REGISTRY_PASSWORD",
+		check: checkVariable, form: variableForm},
+
+	{Key: "cluster.context", Usage: "context of the kubeconfig", Example: "prod", Environment: true, check: checkWord},
+	{Key: "cluster.kubeconfig", Usage: "kubeconfig file, instead of KUBECONFIG and ~/.kube/config", Example: "~/.kube/prod", Environment: true, Path: true, check: checkPath},
+	{Key: "cluster.eks", Usage: "name of the EKS cluster, instead of a context", Example: "acme-prod", Environment: true, check: checkEKS},
+	{Key: "cluster.region", Usage: "AWS region of the EKS cluster, if it is not the registry's", Example: "eu-west-1", check: checkRegion, form: regionForm},
+	{Key: "cluster.profile", Usage: "AWS profile for the EKS cluster", Example: "acme-prod", Environment: true, check: checkWord},
+	{Key: "cluster.role", Usage: "ARN of the IAM role to assume for the EKS cluster", Example: "arn:aws:iam::123456789012:role/rollback",
+		Environment: true, check: checkRole, form: roleForm},
+	{Key: "cluster.externalId", Usage: "external ID that the EKS role's trust policy asks for", Example: "acme-rollback", Environment: true, check: checkExternalID},
+	{Key: "cluster.inCluster", Type: Bool, Usage: "use the cluster this process runs in, instead of a context", Default: "false", Example: "true"},
+	{Key: "cluster.server", Usage: "URL of the API server; any other is refused", Example: "https://prod.example.com", Environment: true, check: checkServer},
+	{Key: "cluster.uid", Usage: "UID of the cluster's kube-system namespace; any other is refused", Example: "5e2b6c1a-6a1f-4b3e-9d53-0c8f4d7a1b22", check: checkUID, form: uidForm},
+
+	{Key: strictServices, Type: Bool, Usage: "refuse services that are not listed under services", Default: "false", Example: "true"},
+})
+
+const strictServices = "strictServices"
+
+// Selectors say which file and which scope; the file itself cannot hold them.
+var Selectors = []Setting{
+	{Flag: "config", Env: FileVariable, Type: Text, Usage: "configuration file, instead of the nearest rollback.yaml upwards", Example: "rollback.yaml"},
+	{Flag: "service", Env: "ROLLBACK_SERVICE", Type: Text, Usage: "service to roll back", Example: "payments"},
+	{Flag: "environment", Env: "ROLLBACK_ENVIRONMENT", Type: Text, Usage: "environment it runs in", Example: "prod"},
+}
+
+func complete(settings []Setting) []Setting {
+	for i := range settings {
+		s := &settings[i]
+		if s.Type == "" {
+			s.Type = Text
+		}
+		var b strings.Builder
+		for _, c := range s.Key {
+			switch {
+			case c == '.':
+				b.WriteByte('-')
+			case 'A' <= c && c <= 'Z':
+				b.WriteByte('-')
+				b.WriteRune(c + 'a' - 'A')
+			default:
+				b.WriteRune(c)
+			}
+		}
+		s.Flag = b.String()
+		s.Env = "ROLLBACK_" + strings.ToUpper(strings.ReplaceAll(s.Flag, "-", "_"))
+	}
+	return settings
+}
+
+// Lookup finds a setting by its key.
+func Lookup(key string) (Setting, bool) {
+	for _, s := range Settings {
+		if s.Key == key {
+			return s, true
+		}
+	}
+	return Setting{}, false
+}
+
+// Limits of the durations.
+const (
+	maxTimeout = 24 * time.Hour
+	maxSettle  = time.Hour
+)
+
+// Value is a value that a flag or a variable gives, and which of the two it was.
+type Value struct {
+	Text   string
+	Origin string // "--tag" or "ROLLBACK_TAG"
+}
+
+// Given is what flags and variables say, by flag name.
+type Given map[string]Value
+
+// Gather collects the settings that were given. flags holds the flags of the command line, by name, only those that
+// were typed: an empty one is an error later. A variable that is empty or blank counts as unset, because Jenkins exports
+// empty parameters.
+func Gather(flags map[string]string, getenv func(string) string) Given {
+	g := Given{}
+	for _, s := range Settings {
+		if text, ok := flags[s.Flag]; ok {
+			g[s.Flag] = Value{strings.TrimSpace(text), "--" + s.Flag}
+		} else if text := strings.TrimSpace(getenv(s.Env)); text != "" {
+			g[s.Flag] = Value{text, s.Env}
+		}
+	}
+	return g
+}
