@@ -615,8 +615,9 @@ func TestFaults(t *testing.T) {
 	}
 	inject := func(f fake.Fault) func(*testing.T, *world, string) {
 		return func(_ *testing.T, w *world, op string) {
-			f.Op = op
-			w.Inject(f)
+			g := f // the subtests share f
+			g.Op = op
+			w.Inject(g)
 		}
 	}
 	for name, c := range map[string]struct {
