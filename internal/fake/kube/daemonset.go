@@ -1,0 +1,143 @@
+package kube
+
+// The DaemonSet controller.
+// Source: https://github.com/kubernetes/kubernetes/tree/master/pkg/controller/daemon
+
+import (
+	"cmp"
+	"strconv"
+	"time"
+)
+
+func (s *Server) syncDaemonSet(o *object) {
+	if terminating(o) {
+		return
+	}
+	revision := s.revise(o)
+	h := str(revision.data, "metadata", "labels", "controller-revision-hash")
+	want, home := map[string]bool{}, map[string][]*object{}
+	var names []string
+	for _, n := range s.list(nodes, "") {
+		if subset(dict(o.data, "spec", "template", "spec", "nodeSelector"), dict(n.data, "metadata", "labels")) {
+			want[n.name] = true
+			names = append(names, n.name)
+		}
+	}
+	for _, p := range s.ownedBy(o.uid, pods) {
+		home[cmp.Or(str(p.data, "spec", "nodeName"), boundTo(p.data))] = append(home[cmp.Or(str(p.data, "spec", "nodeName"), boundTo(p.data))], p)
+	}
+	for node, list := range home {
+		for _, p := range list {
+			ph := str(p.data, "status", "phase")
+			if !terminating(p) && (!want[node] || ph == "Failed" || ph == "Succeeded") {
+				s.deletePod(o, p)
+			}
+		}
+	}
+	for _, n := range names {
+		if len(home[n]) == 0 {
+			pod := podOf(o, dict(o.data, "spec", "template"), "", tree{"controller-revision-hash": h, "pod-template-generation": strconv.Itoa(num(o.data, "metadata", "generation"))})
+			set(pod, []any{tree{"matchFields": []any{tree{"key": "metadata.name", "operator": "In", "values": []any{n}}}}},
+				"spec", "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms")
+			if _, err := s.createPod(o, pod); err != nil {
+				s.wakeAfter(o.key(), 10*s.opts.Delays.Controller)
+			}
+		}
+	}
+	if str(o.data, "spec", "updateStrategy", "type") == "RollingUpdate" {
+		s.rollDaemons(o, h, names)
+	}
+	s.daemonStatus(o, h, names)
+	used := map[string]bool{revision.name: true}
+	for _, list := range home {
+		for _, p := range list {
+			used[revisionOf(p)] = true
+		}
+	}
+	s.trimRevisions(o, used)
+}
+
+// daemonOn returns the pods of a DaemonSet by node, the one that is not ending first.
+func (s *Server) daemonOn(o *object) map[string]*object {
+	on := map[string]*object{}
+	for _, p := range s.ownedBy(o.uid, pods) {
+		node := cmp.Or(str(p.data, "spec", "nodeName"), boundTo(p.data))
+		if have := on[node]; have == nil || terminating(have) {
+			on[node] = p
+		}
+	}
+	return on
+}
+
+// rollDaemons replaces old pods, as many at once as maxUnavailable permits; those that are down anyway come first and free.
+func (s *Server) rollDaemons(o *object, h string, names []string) {
+	limit, _ := share(get(o.data, "spec", "updateStrategy", "rollingUpdate", "maxUnavailable"), len(names), true)
+	limit = max(limit, 1)
+	on := s.daemonOn(o)
+	minReady := num(o.data, "spec", "minReadySeconds")
+	now := time.Now()
+	down := 0
+	var broken, healthy []*object
+	for _, n := range names {
+		p := on[n]
+		if p == nil || terminating(p) {
+			down++
+			continue
+		}
+		ok, wait := available(p, minReady, now)
+		if wait > 0 {
+			s.wakeAfter(o.key(), wait)
+		}
+		old := revisionOf(p) != h
+		switch {
+		case old && !ok:
+			down++
+			broken = append(broken, p)
+		case old:
+			healthy = append(healthy, p)
+		case !ok:
+			down++
+		}
+	}
+	for _, p := range append(broken, healthy[:min(len(healthy), max(0, limit-down))]...) {
+		s.deletePod(o, p)
+	}
+}
+
+func (s *Server) daemonStatus(o *object, h string, names []string) {
+	on := s.daemonOn(o)
+	minReady := num(o.data, "spec", "minReadySeconds")
+	now := time.Now()
+	scheduled, readyN, availableN, updated := 0, 0, 0, 0
+	for _, n := range names {
+		p := on[n]
+		if p == nil {
+			continue
+		}
+		scheduled++
+		if ready(p) {
+			readyN++
+			if ok, wait := available(p, minReady, now); ok {
+				availableN++
+			} else if wait > 0 {
+				s.wakeAfter(o.key(), wait)
+			}
+		}
+		if revisionOf(p) == h {
+			updated++
+		}
+	}
+	generation := get(o.data, "metadata", "generation")
+	s.change(o, func(t tree) {
+		fill(t, tree{}, "status")
+		st := dict(t, "status")
+		st["desiredNumberScheduled"] = int64(len(names))
+		st["currentNumberScheduled"] = int64(scheduled)
+		st["numberMisscheduled"] = int64(0)
+		st["numberReady"] = int64(readyN)
+		count(st, updated, "updatedNumberScheduled")
+		count(st, availableN, "numberAvailable")
+		count(st, len(names)-availableN, "numberUnavailable")
+		st["observedGeneration"] = generation
+	})
+}
