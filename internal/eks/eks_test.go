@@ -222,7 +222,7 @@ func TestDescribeFaults(t *testing.T) {
 			s.Inject(c.fault)
 			timeout := 5 * time.Second
 			if c.fault.Hang {
-				timeout = 50 * time.Millisecond
+				timeout = 250 * time.Millisecond
 			}
 			_, err := describe(t.Context(), config(t, serve(t, s), timeout), "prod")
 			e := wantKind(t, err, c.want)

@@ -30,7 +30,7 @@ func push(repository string) string { return "repository:" + repository + ":pull
 
 // caller is the user name the registry is told, "" for nobody or where a token stands for the user.
 func (r *Registry) caller(ctx context.Context) (string, error) {
-	cfg, err := r.credentials(ctx)
+	cfg, err := r.credentials(ctx, false)
 	if err != nil {
 		return "", err
 	}
@@ -40,14 +40,43 @@ func (r *Registry) caller(ctx context.Context) (string, error) {
 	return cfg.Username, nil
 }
 
-// credentials asks the keychain, which may run a credential helper: a program of the user's.
-func (r *Registry) credentials(ctx context.Context) (authn.AuthConfig, error) {
+// credentials are those we have, or with renew what the keychain says now. It may run a credential helper, a program of
+// the user's, so it is not asked for every request.
+func (r *Registry) credentials(ctx context.Context, renew bool) (authn.AuthConfig, error) {
+	r.mu.Lock()
+	known := r.creds
+	r.mu.Unlock()
+	if known != nil && !renew {
+		return *known, nil
+	}
+	err := r.once(ctx, "read credentials for "+r.cfg.Host, func(ctx context.Context) error {
+		// Less than a call's time, so that it is the helper that is named when it hangs, and not the registry.
+		ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout/2)
+		defer cancel()
+		cfg, err := r.resolve(ctx)
+		if err != nil {
+			return &rollback.CallError{System: system, Op: "read credentials for " + r.cfg.Host, Kind: rollback.Expired, Err: err,
+				Fix: "check the docker configuration (config.json in DOCKER_CONFIG or ~/.docker) and its credential helper"}
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.creds = cfg
+		return nil
+	})
+	if err != nil {
+		return authn.AuthConfig{}, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return *r.creds, nil
+}
+
+// resolve asks the keychain, which does not heed contexts.
+func (r *Registry) resolve(ctx context.Context) (*authn.AuthConfig, error) {
 	type result struct {
 		cfg *authn.AuthConfig
 		err error
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
-	defer cancel()
 	done := make(chan result, 1)
 	go func() {
 		a, err := authn.Resolve(ctx, r.keychain, r.registry)
@@ -58,17 +87,11 @@ func (r *Registry) credentials(ctx context.Context) (authn.AuthConfig, error) {
 		cfg, err := authn.Authorization(ctx, a)
 		done <- result{cfg, err}
 	}()
-	fix := "check the docker configuration (config.json in DOCKER_CONFIG or ~/.docker) and its credential helper"
 	select {
 	case got := <-done:
-		if got.err != nil {
-			return authn.AuthConfig{}, &rollback.CallError{System: system, Op: "read credentials for " + r.cfg.Host,
-				Kind: rollback.Expired, Fix: fix, Err: got.err}
-		}
-		return *got.cfg, nil
+		return got.cfg, got.err
 	case <-ctx.Done():
-		return authn.AuthConfig{}, &rollback.CallError{System: system, Op: "read credentials for " + r.cfg.Host,
-			Kind: rollback.Expired, Fix: fix, Err: fmt.Errorf("the credential helper gave no answer: %w", ctx.Err())}
+		return nil, fmt.Errorf("the credential helper gave no answer: %w", ctx.Err())
 	}
 }
 
@@ -81,7 +104,7 @@ func (r *Registry) authorize(ctx context.Context, scope, stale string) (string, 
 	}
 	switch how.scheme {
 	case "basic":
-		cfg, err := r.credentials(ctx)
+		cfg, err := r.credentials(ctx, stale != "")
 		if err != nil {
 			return "", err
 		}
@@ -224,7 +247,7 @@ func (r *Registry) challenged(scope string, h http.Header) (challenge, bool) {
 
 // exchange gets a token from the server the registry names. It is a read, so it is repeated like one.
 func (r *Registry) exchange(ctx context.Context, how challenge, scope string) (token, error) {
-	cfg, err := r.credentials(ctx)
+	cfg, err := r.credentials(ctx, true)
 	if err != nil {
 		return token{}, err
 	}

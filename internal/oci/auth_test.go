@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -244,23 +245,65 @@ func TestDockerConfig(t *testing.T) {
 	}
 
 	write(`{"auths":`)
+	if r, err = New(t.Context(), Config{Host: host}); err != nil {
+		t.Fatal(err)
+	}
 	_, err = r.Repository(t.Context(), "payments")
 	if e := wantKind(t, err, rollback.Expired); !strings.Contains(e.Fix, "DOCKER_CONFIG") {
 		t.Errorf("fix %q", e.Fix)
 	}
 }
 
+// A credential helper is run once for a wave of requests, and again when what it said is refused.
+func TestCredentialHelperIsAskedOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, fakeoci.Rules{Auth: fakeoci.Basic, Username: "ci", Password: "s3cret"})
+	w.fake.AddImage("payments", built, "latest", "a", "b", "c")
+	k := &counting{}
+	w.keychain = k
+	for range 2 {
+		_, err := w.Images(t.Context(), "payments", "latest", "a", "b", "c")
+		wantKind(t, err, rollback.Expired)
+	}
+	k.password.Store("s3cret")
+	asked := k.asked.Load()
+	for range 3 {
+		if images, err := w.Images(t.Context(), "payments", "latest", "a", "b", "c"); err != nil || len(images) != 1 {
+			t.Fatal(images, err)
+		}
+	}
+	if n := k.asked.Load() - asked; n < 1 || n > 4 {
+		t.Errorf("asked %d times for 12 requests after one change, want once or hardly more", n)
+	}
+}
+
+type counting struct {
+	asked    atomic.Int32
+	password atomic.Value
+}
+
+func (c *counting) Resolve(authn.Resource) (authn.Authenticator, error) {
+	c.asked.Add(1)
+	password, ok := c.password.Load().(string)
+	if !ok {
+		password = "old"
+	}
+	return authn.FromConfig(authn.AuthConfig{Username: "ci", Password: password}), nil
+}
+
 // A credential helper may be a program that waits for somebody to type.
 func TestCredentialHelperHangs(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, secured)
-	w.cfg.Timeout = 50 * time.Millisecond
-	release := make(chan struct{})
-	t.Cleanup(func() { close(release) })
-	w.keychain = waiting(release)
-	_, err := w.Repository(t.Context(), "payments")
-	if e := wantKind(t, err, rollback.Expired); !strings.Contains(e.Fix, "credential helper") {
-		t.Errorf("fix %q", e.Fix)
+	for _, auth := range []fakeoci.Auth{fakeoci.Basic, fakeoci.Bearer} {
+		w := newWorld(t, fakeoci.Rules{Auth: auth, Username: "ci", Password: "s3cret"})
+		w.cfg.Timeout = time.Second
+		release := make(chan struct{})
+		w.keychain = waiting(release)
+		_, err := w.Images(t.Context(), "payments", "latest")
+		if e := wantKind(t, err, rollback.Expired); !strings.Contains(e.Fix, "credential helper") {
+			t.Errorf("fix %q", e.Fix)
+		}
+		close(release)
 	}
 }
 

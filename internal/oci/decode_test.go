@@ -170,3 +170,19 @@ func TestRetryAfter(t *testing.T) {
 		}
 	}
 }
+
+// Foreign text goes into one line of ours, whatever it holds.
+func TestClip(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		" plain ":                      "plain",
+		"a\r\nb\x1b[31mc":              "a  b [31mc",
+		"\xff\xfe":                     "",
+		strings.Repeat("x", 300):       strings.Repeat("x", 200) + "…",
+		strings.Repeat("ä", 150) + "b": strings.Repeat("ä", 100) + "…",
+	} {
+		if got := clip(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}

@@ -74,7 +74,7 @@ func TestFaults(t *testing.T) {
 			m := one(t, w.Registry, "payments", "3f2a9c1")
 			one(t, w.Registry, "payments", "latest")
 			if c.fault.Hang {
-				w.cfg.Timeout = 100 * time.Millisecond
+				w.cfg.Timeout = 250 * time.Millisecond
 			}
 
 			for _, part := range []struct {
@@ -255,7 +255,7 @@ func TestTokenFaults(t *testing.T) {
 			w := newWorld(t, secured)
 			w.fake.AddImage("payments", built, "latest")
 			if c.fault.Hang {
-				w.cfg.Timeout = 100 * time.Millisecond
+				w.cfg.Timeout = 500 * time.Millisecond
 			}
 			var sent atomic.Int32
 			c.fault.Op = "token"

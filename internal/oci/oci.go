@@ -60,8 +60,9 @@ type Registry struct {
 	sleep     func(context.Context, time.Duration) error
 
 	flights singleflight.Group
-	mu      sync.Mutex // guards what follows
-	auth    *challenge // nil until the ping was answered
+	mu      sync.Mutex        // guards what follows
+	auth    *challenge        // nil until the ping was answered
+	creds   *authn.AuthConfig // nil until the keychain was asked
 	tokens  map[string]token
 	wanted  map[string]string   // scope, in the registry's own words, by our scope
 	seen    map[string]sighting // what a tag named when it was last read, by repository:tag

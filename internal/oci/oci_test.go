@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -578,4 +579,55 @@ func refusedHost(t *testing.T) string {
 	}
 	defer l.Close()
 	return l.Addr().String()
+}
+
+// Whether a repository exists is asked only when nothing of what was asked for does, and once.
+func TestMissing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, fakeoci.Rules{})
+	w.fake.AddImage("payments", built, "latest")
+	none := func(repository string) error {
+		t.Helper()
+		images, err := w.Images(t.Context(), repository, "gone")
+		if len(images) != 0 {
+			t.Errorf("got %v", images)
+		}
+		return err
+	}
+	for range 2 {
+		if err := none("payments"); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := w.fake.Count("GET tags*"); n != 1 {
+		t.Errorf("asked %d times whether it exists, want once", n)
+	}
+	wantKind(t, none("nowhere"), rollback.NotFound)
+
+	// A registry that lists no tags leaves it at "not there".
+	w.fake.Inject(fake.Fault{Op: "GET tags*", Status: http.StatusMethodNotAllowed})
+	if err := none("nowhere"); err != nil {
+		t.Error(err)
+	}
+	w.fake.Clear()
+	w.fake.Inject(fake.Fault{Op: "GET tags*", Drop: true})
+	wantKind(t, none("nowhere"), rollback.Unreachable)
+	if ms, err := w.Manifests(t.Context(), "payments"); ms != nil || err != nil {
+		t.Errorf("nothing asked: %v, %v", ms, err)
+	}
+}
+
+func TestSleep(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		if err := sleep(t.Context(), time.Minute); err != nil || time.Since(begun) != time.Minute {
+			t.Errorf("%v after %s", err, time.Since(begun))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := sleep(ctx, time.Hour); !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) != time.Minute+time.Second {
+			t.Errorf("%v after %s", err, time.Since(begun))
+		}
+	})
 }

@@ -87,8 +87,8 @@ func (r *Registry) serveManifest(w http.ResponseWriter, req *http.Request, t rou
 
 func (r *Registry) getManifest(w http.ResponseWriter, req *http.Request, t route) {
 	p := r.repos[t.repo]
-	if p == nil {
-		refuse(w, http.StatusNotFound, "NAME_UNKNOWN", "repository name not known to registry", map[string]string{"name": t.repo})
+	if p == nil { // as distribution does, whose manifests do not know whether their repository exists
+		refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "manifest unknown", "unknown tag="+t.ref)
 		return
 	}
 	digest := t.ref
