@@ -3,6 +3,8 @@ package kube
 import (
 	"context"
 	"encoding/pem"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -136,7 +138,7 @@ func eksLike(t *testing.T, accept ...string) (host string, ca []byte, asked *[]s
 	t.Helper()
 	s := newStub(t)
 	asked = &[]string{}
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		*asked = append(*asked, r.Header.Get("Authorization"))
 		s.mu.Unlock()
@@ -148,6 +150,8 @@ func eksLike(t *testing.T, accept ...string) (host string, ca []byte, asked *[]s
 		}
 		status(w, 401, "Unauthorized", "Unauthorized")
 	}))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // refused handshakes are what is tested
+	server.StartTLS()
 	t.Cleanup(server.Close)
 	return server.URL, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), asked
 }

@@ -302,6 +302,9 @@ func (s *stub) watch(w http.ResponseWriter, r *http.Request, collection string) 
 			}
 			fmt.Fprintln(w, line)
 			w.(http.Flusher).Flush()
+			if strings.Contains(line, `"ERROR"`) || !strings.HasPrefix(line, "{") { // the client goes: the next line is not for this watch
+				return
+			}
 		case <-r.Context().Done():
 			return
 		}
