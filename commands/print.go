@@ -83,6 +83,9 @@ func (p *printer) card(pl *rollback.Plan, now time.Time) {
 		rollback.ActRun: "roll back by " + pl.Method, rollback.ActRetag: "move the tag only", rollback.ActRestart: "restart only",
 		rollback.ActUndo: "undo the last rollback", rollback.ActVerify: "verify",
 	}[pl.Act]
+	if pl.Act != rollback.ActVerify && len(pl.Steps) == 1 {
+		title = "nothing to change: production is there already"
+	}
 	p.line(p.bold(pl.Scope.String()) + "  " + title + p.dim("  "+pl.ID))
 	p.line("")
 	p.row("current", side(pl.Current, now), serving(pl))
@@ -91,6 +94,9 @@ func (p *printer) card(pl *rollback.Plan, now time.Time) {
 	}
 	if pl.Why != "" {
 		p.row("", p.dim(pl.Why))
+	}
+	if len(pl.Evidence) > 0 && (pl.Act == rollback.ActRun || pl.Act == rollback.ActRetag) {
+		p.row("evidence", strings.Join(pl.Evidence, "; "))
 	}
 	switch {
 	case pl.Act == rollback.ActVerify || pl.Act == rollback.ActRestart:
@@ -108,7 +114,7 @@ func (p *printer) card(pl *rollback.Plan, now time.Time) {
 	}
 	p.row("registry", fmt.Sprintf("%s/%s:%s", pl.Registry.Host, pl.Registry.Name, pl.Tag), as(pl.Registry.Caller))
 	p.row("cluster", strings.TrimSpace(pl.Cluster.Context+" "+pl.Cluster.Server), "namespace "+pl.Namespace, as(pl.Cluster.User))
-	if len(pl.Workloads) > 0 && pl.Act != rollback.ActRetag && pl.Act != rollback.ActVerify {
+	if len(pl.Workloads) > 0 && pl.Does(rollback.StepRestart) {
 		for i, w := range pl.Workloads {
 			label := ""
 			if i == 0 {

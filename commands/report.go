@@ -12,6 +12,9 @@ import (
 // heartbeatEvery is how often a wait says that it still waits, where no terminal shows live bars.
 const heartbeatEvery = 30 * time.Second
 
+// announceAfter is how long a step may take before it is announced: a quick one is said once, when it has ended.
+const announceAfter = time.Second
+
 // lines reports a run as one line for each change of state, with a heartbeat while it waits. It is what a build log gets.
 type lines struct {
 	p     *printer
@@ -19,11 +22,14 @@ type lines struct {
 	notes map[rollback.Ref]string
 	// spoke is when the last line was written.
 	spoke time.Time
-	began map[string]time.Time
+	began time.Time // of the step at work
+	// silent is the step that has begun and was not announced yet.
+	silent *rollback.Step
+	timer  *time.Timer
 }
 
 func newLines(p *printer) *lines {
-	return &lines{p: p, notes: map[rollback.Ref]string{}, began: map[string]time.Time{}, spoke: time.Now()}
+	return &lines{p: p, notes: map[rollback.Ref]string{}, spoke: time.Now()}
 }
 
 func (l *lines) say(s string) {
@@ -31,42 +37,66 @@ func (l *lines) say(s string) {
 	l.spoke = time.Now()
 }
 
+// announce says the step at work, if that has not been done.
+func (l *lines) announce() {
+	if l.silent != nil {
+		l.say(fmt.Sprintf("► %-8s %s", l.silent.Name, l.silent.Text))
+		l.silent = nil
+	}
+}
+
 func (l *lines) Step(s rollback.Step, st rollback.StepState) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch st.Outcome {
-	case rollback.StepStarted:
-		l.began[s.Name] = st.At
-		l.say(fmt.Sprintf("► %-8s %s", s.Name, s.Text))
-	default:
-		l.say(ended(l.p, s, st, l.began[s.Name]))
+	if st.Outcome == rollback.StepStarted {
+		l.began, l.silent = st.At, &s
+		l.timer = time.AfterFunc(announceAfter, func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if l.silent != nil && l.silent.Name == s.Name {
+				l.announce()
+			}
+		})
+		return
 	}
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	text := ""
+	if l.silent != nil {
+		text, l.silent = s.Text, nil
+	}
+	l.say(ended(l.p, s, st, text, l.began))
 }
 
-// ended is the line that closes a step.
-func ended(p *printer, s rollback.Step, st rollback.StepState, began time.Time) string {
-	mark, word := p.green("✔"), "done"
+// ended is the line that closes a step. text is the step's own, where no line has said it yet.
+func ended(p *printer, s rollback.Step, st rollback.StepState, text string, began time.Time) string {
+	mark, words := p.green("✔"), []string{}
+	if text != "" {
+		words = append(words, text)
+	}
 	switch st.Outcome {
 	case rollback.StepAlready:
-		word = "already so"
+		words = append(words, "already so")
 	case rollback.StepPending:
-		mark, word = p.yellow("◎"), "pending"
+		mark = p.yellow("◎")
+		words = append(words, "pending")
 	case rollback.StepFailed:
-		return p.red("✗") + fmt.Sprintf(" %-8s failed", s.Name) + took(p, st.At, began)
+		mark = p.red("✗")
+		words = append(words, "failed")
+	default:
+		if text == "" && st.Detail == "" {
+			words = append(words, "done")
+		}
 	}
-	text := fmt.Sprintf("%s %-8s %s", mark, s.Name, word)
-	if st.Detail != "" {
-		text += ": " + st.Detail
+	if st.Detail != "" && st.Outcome != rollback.StepFailed { // a failure is explained at the end
+		words = append(words, st.Detail)
 	}
-	return text + took(p, st.At, began)
-}
-
-func took(p *printer, at, began time.Time) string {
-	d := at.Sub(began)
-	if began.IsZero() || d < 100*time.Millisecond {
-		return ""
+	line := fmt.Sprintf("%s %-8s %s", mark, s.Name, strings.Join(words, ": "))
+	if d := st.At.Sub(began); !began.IsZero() && d >= 100*time.Millisecond {
+		line += p.dim(fmt.Sprintf("  %.1fs", d.Seconds()))
 	}
-	return p.dim(fmt.Sprintf("  %.1fs", d.Seconds()))
+	return line
 }
 
 func (l *lines) Progress(list []rollback.Progress) {
@@ -77,6 +107,7 @@ func (l *lines) Progress(list []rollback.Progress) {
 		if p.Note == "" || l.notes[p.Workload] == p.Note {
 			continue
 		}
+		l.announce()
 		l.notes[p.Workload] = p.Note
 		l.say(fmt.Sprintf("◎ %s: %s", p.Workload, p.Note))
 		said = true
@@ -94,6 +125,7 @@ func (l *lines) Progress(list []rollback.Progress) {
 func (l *lines) Note(text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.announce()
 	l.say("  " + text)
 }
 
@@ -114,15 +146,17 @@ func (l *live) Step(s rollback.Step, st rollback.StepState) {
 	defer l.mu.Unlock()
 	l.wipe()
 	if st.Outcome == rollback.StepStarted {
-		l.began[s.Name] = st.At
+		l.began = st.At
 		l.say(clip(fmt.Sprintf("► %-8s %s", s.Name, s.Text), l.width()))
 		l.fresh = true
 		return
 	}
+	text := ""
 	if l.fresh { // the line that announced the step becomes the line that closes it
 		fmt.Fprint(l.p.w, "\x1b[1A\x1b[2K")
+		text, l.fresh = s.Text, false
 	}
-	l.say(ended(l.p, s, st, l.began[s.Name]))
+	l.say(ended(l.p, s, st, text, l.began))
 }
 
 func (l *live) Progress(list []rollback.Progress) {

@@ -368,6 +368,9 @@ func tagWord(s serviceStatus) string {
 	return ":" + s.Tag + " " + s.TagDigest.Short()
 }
 
+// recently is how long a rollback that is over is still shown.
+const recently = 24 * time.Hour
+
 // rollbackWord is where the last rollback stands, in one phrase.
 func rollbackWord(s serviceStatus, now time.Time) string {
 	var parts []string
@@ -378,12 +381,16 @@ func rollbackWord(s serviceStatus, now time.Time) string {
 		}
 		parts = append(parts, fmt.Sprintf("%s: %s on %s since %s", word, l.Holder.User, l.Holder.Host, rollback.Span(now.Sub(l.TakenAt))))
 	}
-	if last := s.Last; last != nil && last.State != rollback.Closed {
+	if last := s.Last; last != nil && (last.State != rollback.Closed || now.Sub(last.StartedAt) < recently) {
 		to := last.To.Commit.Short()
 		if to == "" {
 			to = last.To.Digest.Short()
 		}
-		parts = append(parts, fmt.Sprintf("%s %s to %s %s ago by %s: %s", last.Kind, last.State, to, rollback.Span(now.Sub(last.StartedAt)), last.By.User, last.Reason))
+		word := fmt.Sprintf("%s %s, to %s", last.Kind, last.State, to)
+		if last.Kind == rollback.KindUndo && last.State == rollback.Closed {
+			word = "undone, back on " + to
+		}
+		parts = append(parts, fmt.Sprintf("%s, %s ago by %s: %s", word, rollback.Span(now.Sub(last.StartedAt)), last.By.User, last.Reason))
 	}
 	if s.Freeze != nil {
 		parts = append(parts, "frozen "+rollback.Span(now.Sub(s.Freeze.Since)))

@@ -5,8 +5,12 @@ package demo
 import (
 	"context"
 	"crypto/sha1"
+	"crypto/tls"
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -15,7 +19,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rollback-tools/rollback/internal/fake"
 	"github.com/rollback-tools/rollback/internal/fake/ecr"
 	"github.com/rollback-tools/rollback/internal/fake/kube"
 )
@@ -52,6 +55,7 @@ type World struct {
 	Releases []Release
 
 	servers []*http.Server
+	ca      []byte // PEM
 }
 
 // Release is one build of the demo's service.
@@ -91,24 +95,34 @@ func Start(o Options) (w *World, err error) {
 		},
 		Users: []kube.User{{Token: "oncall", Name: "oncall@acme.example", Admin: true}},
 	})
-	if w.RegistryURL, err = w.serve(w.Registry, w.Registry.Switchboard); err != nil {
+	if w.RegistryURL, err = w.serve(w.Registry, nil); err != nil {
 		return w, err
 	}
-	if w.ClusterURL, err = w.serve(w.Cluster, w.Cluster.Switchboard); err != nil {
+	cert, ca, err := certificate()
+	if err != nil {
+		return w, err
+	}
+	w.ca = ca
+	if w.ClusterURL, err = w.serve(w.Cluster, &cert); err != nil {
 		return w, err
 	}
 	return w, w.write(o)
 }
 
-func (w *World) serve(h http.Handler, _ *fake.Switchboard) (string, error) {
+func (w *World) serve(h http.Handler, cert *tls.Certificate) (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
-	s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
 	w.servers = append(w.servers, s)
-	go func() { _ = s.Serve(l) }()
-	return "http://" + l.Addr().String(), nil
+	if cert == nil {
+		go func() { _ = s.Serve(l) }()
+		return "http://" + l.Addr().String(), nil
+	}
+	s.TLSConfig = &tls.Config{Certificates: []tls.Certificate{*cert}, MinVersion: tls.VersionTLS12}
+	go func() { _ = s.ServeTLS(l, "", "") }()
+	return "https://" + l.Addr().String(), nil
 }
 
 // write leaves the configuration that a user of this world would have.
@@ -120,12 +134,12 @@ func (w *World) write(o Options) error {
 	kubeconfig := fmt.Sprintf(`apiVersion: v1
 kind: Config
 clusters:
-- {name: acme-prod, cluster: {server: "%s"}}
+- {name: acme-prod, cluster: {server: "%s", certificate-authority-data: "%s"}}
 users:
 - {name: oncall, user: {token: oncall}}
 contexts:
 - {name: acme-prod, context: {cluster: acme-prod, user: oncall, namespace: %s}}
-`, w.ClusterURL, Namespace)
+`, w.ClusterURL, base64.StdEncoding.EncodeToString(w.ca), Namespace)
 	config := fmt.Sprintf(`defaults:
   repo: acme/{service}
   image: "{service}"
