@@ -51,7 +51,7 @@ func CallError(system, op string, err error) error {
 	}
 	e := &rollback.CallError{System: system, Op: op, Code: code(err), RetryAfter: retryAfter(err), Err: reason(err)}
 	e.Kind, e.Fix = classify(err, e.Code)
-	if e.Code == "" && status(err) != 0 && status(err) != http.StatusOK {
+	if e.Code == "" && e.Fix != give && status(err) != 0 && status(err) != http.StatusOK {
 		e.Code = fmt.Sprintf("%d %s", status(err), http.StatusText(status(err)))
 	}
 	return e
@@ -75,12 +75,12 @@ func classify(err error, code string) (rollback.CallKind, string) {
 		return rollback.Expired, clock
 	case known && kind == rollback.Expired:
 		return kind, renew
+	case lost && code == "" && (lastSource(err) || !transport(err) && status != http.StatusTooManyRequests && status < 500):
+		return rollback.Expired, give
 	case throttled(code) || status == http.StatusTooManyRequests:
 		return rollback.Throttled, ""
 	case status >= 500:
 		return rollback.ServerFault, ""
-	case lost && status == 0 && code == "":
-		return rollback.Expired, give
 	case strings.HasSuffix(code, "NotFoundException"):
 		return rollback.NotFound, ""
 	case code != "": // the system's own word, of which nothing more is known here
@@ -102,6 +102,9 @@ func classify(err error, code string) (rollback.CallKind, string) {
 	}
 	return rollback.Rejected, ""
 }
+
+// lastSource tells whether the search for credentials got to its end, the instance's metadata service, and failed there.
+func lastSource(err error) bool { return strings.Contains(err.Error(), "IMDS") }
 
 // transport tells whether there was no answer at all.
 func transport(err error) bool {
@@ -136,6 +139,8 @@ func reason(err error) error {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("%s%w", prefix, context.Canceled)
+	case credentials != nil && lastSource(err):
+		return errors.New(prefix + "none found in the environment, in ~/.aws or from the instance")
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%sno answer in time: %w", prefix, context.DeadlineExceeded)
 	case errors.As(err, &api) && api.ErrorMessage() != "":
