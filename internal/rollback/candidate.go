@@ -105,38 +105,48 @@ func candidates(s *Survey, images []Image) []Candidate {
 		}
 		c.Change = changeFor(changes, c.Commit)
 		c.Threat = FateOf(s.Repository.Lifecycle, i, i.Tags, unique, s.At).Threat(s.At, lifecycleHorizon)
-		for _, run := range s.Running {
-			if run.Image == i.Digest {
-				c.Serving += run.Ready
-			}
-		}
 		p := known[i.Digest]
-		if c.Serving > 0 {
-			c.KnownGood = true
-			c.Evidence = append(c.Evidence, fmt.Sprintf("serves now on %s", plural(c.Serving, "ready pod", "ready pods")))
-		}
-		if p.restored != "" {
-			c.KnownGood = true
-			c.Evidence = append(c.Evidence, p.restored)
-		}
-		if len(c.Evidence) == 0 {
-			word := "pushed"
-			if i.PushedAt.IsZero() {
-				word = "built"
-			}
-			switch t := i.Time(); {
-			case t.IsZero():
-				c.Evidence = append(c.Evidence, "none: the registry keeps no time for it")
-			case !s.Current.Time().IsZero() && t.Before(s.Current.Time()):
-				c.Evidence = append(c.Evidence, "only "+word+" before the current image; nothing proves that it served")
-			default:
-				c.Evidence = append(c.Evidence, "only "+word+"; nothing proves that it served")
-			}
-		}
+		c.Serving = s.serving(i.Digest)
+		c.Evidence, c.KnownGood = s.evidence(i, p)
 		c.Ineligible = s.ineligible(i, p)
 		list = append(list, c)
 	}
 	return list
+}
+
+// serving is how many ready pods run an image now.
+func (s *Survey) serving(d Digest) int {
+	n := 0
+	for _, run := range s.Running {
+		if run.Image == d {
+			n += run.Ready
+		}
+	}
+	return n
+}
+
+// evidence is what is known of an image's past, strongest first, and whether that proves that it served.
+func (s *Survey) evidence(i Image, p past) (list []string, good bool) {
+	if n := s.serving(i.Digest); n > 0 {
+		list = append(list, "serves now on "+plural(n, "ready pod", "ready pods"))
+	}
+	if p.restored != "" {
+		list = append(list, p.restored)
+	}
+	if len(list) > 0 {
+		return list, true
+	}
+	word := "pushed"
+	if i.PushedAt.IsZero() {
+		word = "built"
+	}
+	switch t := i.Time(); {
+	case t.IsZero():
+		return []string{"none: the registry keeps no time for it"}, false
+	case !s.Current.Time().IsZero() && t.Before(s.Current.Time()):
+		return []string{"only " + word + " before the current image; nothing proves that it served"}, false
+	}
+	return []string{"only " + word + "; nothing proves that it served"}, false
 }
 
 // changeFor finds the change of a commit that may be shortened on either side.
@@ -167,7 +177,9 @@ func (s *Survey) ineligible(i Image, p past) string {
 		return "being restored from the archive; up to 20 minutes"
 	case p.bad != "":
 		return p.bad
-	case !i.Time().IsZero() && i.Time().After(s.Current.Time()) && !s.Current.Time().IsZero():
+	case s.Current.Digest != "" && s.Current.Time().IsZero():
+		return "older or newer than the current image is not known: the registry does not tell that one's time"
+	case !i.Time().IsZero() && i.Time().After(s.Current.Time()):
 		return "newer than the current image"
 	}
 	if f := FateOf(s.Repository.Lifecycle, i, i.Tags, nil, s.At); f.Doubt == "" && f.Rule != nil && f.Rule.OlderThan > 0 && !f.When.After(s.At) {
@@ -178,7 +190,7 @@ func (s *Survey) ineligible(i Image, p past) string {
 
 // previous picks the target for `--to previous` and says why. An older image that still serves wins, because that is what
 // a half-finished rollout is rolled back to; otherwise it is the newest eligible one older than the current.
-func previous(list []Candidate) (Candidate, string, error) {
+func previous(scope Scope, list []Candidate) (Candidate, string, error) {
 	var best *Candidate
 	skipped := map[string]int{}
 	for i := range list {
@@ -208,7 +220,7 @@ func previous(list []Candidate) (Candidate, string, error) {
 			why = "every older image is ruled out: " + strings.Join(reasons, "; ")
 		}
 		return Candidate{}, "", &Error{Exit: Refused, What: "no previous image to roll back to: " + why, Production: NotChanged,
-			Next: []string{"rollback candidates, then --to COMMIT or --to DIGEST"}}
+			Next: []string{"rollback candidates " + scope.flags() + ", then --to with a commit or a digest of that list"}}
 	}
 	why := "newest eligible image pushed before the current one"
 	if best.Image.PushedAt.IsZero() {

@@ -3,6 +3,7 @@ package rollback
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -114,6 +115,19 @@ func (e *CallError) Error() string {
 }
 
 func (e *CallError) Unwrap() error { return e.Err }
+
+// maybeDone tells whether any of the failed calls in err may have been done all the same.
+func maybeDone(err error) bool {
+	switch e := err.(type) {
+	case nil:
+		return false
+	case *CallError:
+		return e.Maybe || maybeDone(e.Err)
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(e.Unwrap(), maybeDone)
+	}
+	return maybeDone(errors.Unwrap(err))
+}
 
 // KindOf is the kind of the outside failure in err, "" if there is none.
 func KindOf(err error) CallKind {

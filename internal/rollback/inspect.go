@@ -66,13 +66,13 @@ func (s *Survey) inspectRegistry() {
 	switch target.Status {
 	case Archived:
 		s.find(Block, "target-archived", "the target is archived: a pull answers 404",
-			fmt.Sprintf("aws ecr update-image-storage-class --repository-name %s --image-id imageDigest=%s --target-storage-class STANDARD, then wait up to 20 minutes; or choose another: rollback candidates", repo.Name, target.Digest))
+			fmt.Sprintf("restore it, which takes up to 20 minutes: aws ecr update-image-storage-class --repository-name %s --image-id imageDigest=%s --target-storage-class STANDARD", repo.Name, target.Digest))
 	case Activating:
 		s.find(Block, "target-archived", "the target is being restored from the archive: up to 20 minutes", "run again when it is active")
 	}
 	if s.Resume == nil && s.Request.Act != ActUndo {
 		if bad := pastOf(s.Record)[target.Digest].bad; bad != "" {
-			s.find(Block, "marked-bad", "the target was "+bad, "choose another: rollback candidates")
+			s.find(Block, "marked-bad", "the target was "+bad, "choose another: rollback candidates "+s.Request.Scope.flags())
 		}
 		if t, c := target.Time(), s.Current.Time(); !t.IsZero() && !c.IsZero() && t.After(c) {
 			s.find(Warn, "newer", fmt.Sprintf("the target is newer than what runs (%s): this rolls forward", Span(t.Sub(c))), "")
@@ -90,6 +90,9 @@ func (s *Survey) inspectRegistry() {
 		if threat := FateOf(repo.Lifecycle, out, tags, s.all, s.At).Threat(s.At, lifecycleHorizon); threat != "" {
 			s.find(Warn, "outgoing-expires", "outgoing image: "+threat, fmt.Sprintf("undo and evidence need it: add a rule of higher priority for the tag prefix %q", "rollback-keep-"))
 		}
+	}
+	if c := s.Current.Digest; c != "" && c != target.Digest && s.Resume == nil && s.Manifests[c].Bytes == nil {
+		s.find(Warn, "current-gone", fmt.Sprintf("what the pods run (%s) is not in repository %s: it cannot be kept, and an undo cannot bring it back", describe(s.Current), repo.Name), "")
 	}
 	if s.TagNow.Digest != "" && s.TagNow.Digest != s.Current.Digest && s.TagNow.Digest != target.Digest {
 		s.find(Warn, "tag-ahead", fmt.Sprintf(":%s names %s, which no pod runs: any pod that restarts now would ship it", tag, describe(s.TagNow)), "")
@@ -116,10 +119,23 @@ func describe(i Image) string {
 	return i.Digest.Short()
 }
 
+// hinders is what it means that a workload cannot be restarted from here: it blocks an act that restarts, it is worth a
+// warning where only the tag moves, and it is nothing where nothing is restarted ("").
+func (s *Survey) hinders() Severity {
+	switch s.Request.Act {
+	case ActRun, ActUndo, ActRestart:
+		return Block
+	case ActRetag:
+		return Warn
+	}
+	return ""
+}
+
 func (s *Survey) inspectWorkloads() {
 	if s.Request.Act == ActLook {
 		return
 	}
+	hinders := s.hinders()
 	ns := s.Place.Namespace
 	for _, want := range s.Place.Workloads {
 		if !slices.ContainsFunc(s.Inventory.Workloads, func(w Workload) bool { return w.Ref.String() == want }) {
@@ -128,7 +144,7 @@ func (s *Survey) inspectWorkloads() {
 	}
 	if len(s.Affected) == 0 && s.Request.Act != ActRetag {
 		text := fmt.Sprintf("no Deployment, StatefulSet or DaemonSet in namespace %s pulls %s:%s", ns, s.Place.Repository, s.Place.Tag)
-		remedy := "check namespace, image and tag: rollback status"
+		remedy := "check namespace, image and tag: rollback doctor " + s.Request.Scope.flags()
 		if len(s.Bystanders) > 0 {
 			text += fmt.Sprintf("; %s by another tag or cannot be restarted", plural(len(s.Bystanders), "object uses the repository", "objects use the repository"))
 			remedy = "a retag changes nothing for them: change their image, or revert the commit"
@@ -139,17 +155,21 @@ func (s *Survey) inspectWorkloads() {
 	for _, w := range s.Affected {
 		name := w.Ref.String()
 		s.inspectContainers(w)
-		if w.Paused {
-			s.find(Block, "paused", name+" is paused: a restart would do nothing until it is resumed", fmt.Sprintf("kubectl -n %s rollout resume %s", ns, name))
+		if w.Paused && hinders != "" {
+			s.find(hinders, "paused", name+" is paused: a restart would do nothing until it is resumed", fmt.Sprintf("kubectl -n %s rollout resume %s", ns, name))
 		}
-		if w.Strategy == OnDelete {
-			s.find(Block, "on-delete", name+" has the update strategy OnDelete: it keeps its pods until somebody deletes them", fmt.Sprintf("kubectl -n %s delete pod <pod>, one after the other, after `rollback retag`", ns))
+		if w.Strategy == OnDelete && hinders != "" {
+			s.find(hinders, "on-delete", name+" has the update strategy OnDelete: it keeps its pods until somebody deletes them",
+				fmt.Sprintf("move the tag alone (%s), delete its pods one after the other, then: rollback verify %s", s.retagCommand(), s.Request.Scope.flags()))
 		}
-		if w.Rollout.Partition > 0 {
-			s.find(Block, "partition", fmt.Sprintf("%s has partition %d: pods below that ordinal keep what they run", name, w.Rollout.Partition), fmt.Sprintf(`kubectl -n %s patch %s --type merge -p '{"spec":{"updateStrategy":{"rollingUpdate":{"partition":0}}}}'`, ns, name))
+		if w.Rollout.Partition > 0 && hinders != "" {
+			s.find(hinders, "partition", fmt.Sprintf("%s has partition %d: pods below that ordinal keep what they run", name, w.Rollout.Partition), fmt.Sprintf(`kubectl -n %s patch %s --type merge -p '{"spec":{"updateStrategy":{"rollingUpdate":{"partition":0}}}}'`, ns, name))
 		}
 		switch w.ManagedBy {
 		case "argocd", "flux":
+			if hinders != Block {
+				break
+			}
 			s.find(Warn, "gitops", fmt.Sprintf("%s is managed by %s: a sync may take the restart stamp away and turn the pods over once more, on the same image", name, w.ManagedBy), "pause its automatic sync until the revert is merged, if that hurts")
 		case "helm":
 			s.find(Info, "helm", name+" is managed by Helm: the next release ships what its chart says", "")
@@ -169,13 +189,26 @@ func (s *Survey) inspectWorkloads() {
 		}
 	}
 	if len(s.Affected) > 0 && zero == len(s.Affected) && s.Request.Act != ActRetag {
-		s.find(Block, "nothing-runs", "every affected workload has 0 replicas: nothing would prove the rollback", "scale up first, or use `rollback retag` and verify later")
+		s.find(Block, "nothing-runs", "every affected workload has 0 replicas: nothing would prove the rollback", "scale up first; or move the tag alone: "+s.retagCommand())
 	}
 	s.inspectServing(desired)
 	s.inspectConfigs()
 }
 
+// retagCommand moves the tag and restarts nothing.
+func (s *Survey) retagCommand() string {
+	return fmt.Sprintf("rollback retag %s --to %s", s.Request.Scope.flags(), s.Target.Digest)
+}
+
 func (s *Survey) inspectContainers(w Workload) {
+	if !slices.ContainsFunc(w.Containers, func(c Container) bool {
+		ref, ok := s.uses(c)
+		return ok && s.moves(ref)
+	}) {
+		s.find(Block, "pinned", fmt.Sprintf("%s has no container that follows %s:%s: moving the tag changes nothing there", w.Ref, s.Place.Repository, s.Place.Tag),
+			"take it out of `workloads` in the configuration, or let it pull the tag")
+		return
+	}
 	for _, c := range w.Containers {
 		ref, ok := s.uses(c)
 		if !ok {
@@ -257,7 +290,7 @@ func (s *Survey) inspectServing(desired int) {
 	}
 	var orphans []string
 	for _, p := range s.Inventory.Pods {
-		if p.Terminating || s.affects(p) || slices.ContainsFunc(s.Bystanders, func(w Workload) bool { return w.Ref == p.Owner }) {
+		if p.Terminating || p.Phase == "Succeeded" || p.Phase == "Failed" || s.affects(p) || slices.ContainsFunc(s.Bystanders, func(w Workload) bool { return w.Ref == p.Owner }) {
 			continue
 		}
 		for _, c := range p.Containers {
@@ -268,10 +301,15 @@ func (s *Survey) inspectServing(desired int) {
 		}
 	}
 	slices.Sort(orphans)
-	if orphans = slices.Compact(orphans); len(orphans) > 0 {
-		s.find(Block, "unmanaged", fmt.Sprintf("pods of %s use the tag, and this program cannot restart them", strings.Join(orphans, ", ")),
-			"restart them through their own controller after `rollback retag`, then `rollback verify`")
+	if orphans = slices.Compact(orphans); len(orphans) > 0 && s.hinders() != "" {
+		s.find(s.hinders(), "unmanaged", fmt.Sprintf("pods of %s use the tag, and this program cannot restart them", strings.Join(orphans, ", ")),
+			fmt.Sprintf("move the tag alone (%s), restart them through their own controller, then compare: %s", s.retagCommand(), s.imagesCommand()))
 	}
+}
+
+// imagesCommand shows what every pod of the namespace runs, by digest.
+func (s *Survey) imagesCommand() string {
+	return fmt.Sprintf("kubectl -n %s get pods -o 'custom-columns=POD:.metadata.name,IMAGE:.status.containerStatuses[*].imageID'", s.Place.Namespace)
 }
 
 // inspectConfigs compares the configuration's age with the target's: old code may not know a new configuration.
@@ -310,7 +348,8 @@ func (s *Survey) inspectBystanders(elsewhere []Inventory, elseErrs []error) {
 		case !follows:
 			s.find(Info, "bystander", name+" uses the repository by another tag and keeps its image", "")
 		case w.Owner != "":
-			s.find(Block, "owned", fmt.Sprintf("%s belongs to %s, which would undo or ignore a restart from outside", name, w.Owner), "restart it through "+w.Owner+" after `rollback retag`, then `rollback verify`")
+			s.find(s.hinders(), "owned", fmt.Sprintf("%s belongs to %s, which would undo or ignore a restart from outside", name, w.Owner),
+				fmt.Sprintf("move the tag alone (%s), restart it through %s, then: rollback verify %s", s.retagCommand(), w.Owner, s.Request.Scope.flags()))
 		case w.Ref.Kind == "CronJob" && w.Suspended:
 			s.find(Info, "bystander", name+" is suspended; it runs the target when it is resumed", "")
 		case w.Ref.Kind == "CronJob":
@@ -359,8 +398,26 @@ func (s *Survey) inspectRecord() {
 		s.find(Info, "resume", fmt.Sprintf("goes on with %s %s, started %s by %s, %s", s.Resume.Kind, s.Resume.ID, ago(s.At, s.Resume.StartedAt), s.Resume.By.User, s.Resume.State), "")
 	} else if s.Abandoned != nil {
 		s.find(Warn, "unfinished", fmt.Sprintf("%s %s to %s was started %s by %s and not finished; this is a new one", s.Abandoned.Kind, s.Abandoned.ID, describeTarget(s.Abandoned.To), ago(s.At, s.Abandoned.StartedAt), s.Abandoned.By.User), "")
-	} else if last != nil && last.State == Mitigated && s.Request.Act == ActRun && s.Target.Digest != last.To.Digest {
-		s.find(Warn, "still-open", fmt.Sprintf("the rollback of %s (%s) is still open: this goes one step further", ago(s.At, last.StartedAt), last.Reason), "to take that one back: rollback undo")
+	} else if last != nil && last.State == Mitigated && (s.Request.Act == ActRun || s.Request.Act == ActRetag) && s.inEffect() && s.Target.Digest != last.To.Digest {
+		text := fmt.Sprintf("%s %s to %s (%s, by %s: %s) is in effect and still open: this goes on to %s", last.Kind, last.ID, describeTarget(last.To), ago(s.At, last.StartedAt), last.By.User, last.Reason, describe(s.Target))
+		if s.Request.To == Previous { // the same command again, after a lost connection or by a retried build, must not step back twice
+			s.find(Block, "still-open", text, fmt.Sprintf("if that is meant, name the target: --to %s", s.Target.Digest))
+		} else {
+			s.find(Warn, "still-open", text, "to take that one back instead: rollback undo "+s.Request.Scope.flags())
+		}
+	}
+	if names := s.strayed(); len(names) > 0 {
+		s.find(Info, "restart-again", fmt.Sprintf("%s restarted by it run something else than its target: they are restarted once more", plural(len(names), "pod", "pods")), "")
+	}
+	if s.Request.Act == ActUndo && s.Resume == nil && last != nil && !last.State.unfinished() {
+		if last.Kind == KindUndo {
+			s.find(Block, "already-undone", fmt.Sprintf("the last act was an undo already (%s, %s, by %s): this takes the undo back and goes to %s", last.ID, ago(s.At, last.StartedAt), last.By.User, describe(s.Target)),
+				fmt.Sprintf("to reach another version: rollback candidates %s", s.Request.Scope.flags()))
+		}
+		if t := s.TagNow.Digest; t != last.To.Digest && t != last.From.Digest {
+			s.find(Block, "moved-on", fmt.Sprintf(":%s has moved on since %s %s and names %s: this takes that away as well", s.Place.Tag, last.Kind, last.ID, describe(s.TagNow)),
+				fmt.Sprintf("to go back from what runs now: rollback run %s --to previous", s.Request.Scope.flags()))
+		}
 	}
 	if s.Request.Act == ActRun && s.Resume == nil {
 		n := 0

@@ -2,6 +2,8 @@ package rollback
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -28,21 +30,66 @@ func newKeeper(records Records, s *Survey, stop context.CancelCauseFunc) *keeper
 	return &keeper{records: records, scope: s.Request.Scope, stop: stop, rec: s.Record, version: s.Version, dirty: make(chan struct{}, 1)}
 }
 
-// claim makes the first write and starts the heartbeat.
-func (k *keeper) claim(ctx context.Context, rec Record) error {
+// errRaced says that somebody else wrote the record since the survey, and that the plan may be another one now.
+var errRaced = errors.New("the record has changed")
+
+// claimTries is how often a claim starts anew because the record changed in ways that do not matter to it: the heartbeat
+// of a lock that is being stolen, a freeze that was lifted.
+const claimTries = 4
+
+// claim makes the first write and starts the heartbeat. take turns the record as it stands into the claimed one, or says
+// who holds it. A write whose answer was lost is looked up: a lock that is ours must not be left behind.
+func (k *keeper) claim(ctx context.Context, take func(Record) (Record, error)) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	version, err := k.records.Write(ctx, rec, k.version)
-	if err != nil {
-		return err
+	base, version := k.rec, k.version
+	for try := 1; ; try++ {
+		rec, err := take(base)
+		if err != nil {
+			return err
+		}
+		k.mine = rec.Lock.same
+		next, err := k.records.Write(ctx, rec, version)
+		if err != nil {
+			if KindOf(err) != Conflict && !maybeDone(err) && ctx.Err() == nil {
+				return err
+			}
+			look, cancel := acting(ctx, lookGrace)
+			theirs, now, readErr := k.records.Read(look, k.scope)
+			cancel()
+			switch {
+			case readErr != nil:
+				return err
+			case k.mine(theirs.Lock):
+				next = now
+			case KindOf(err) != Conflict:
+				return err
+			case try == claimTries || !sameStory(base.Last, theirs.Last):
+				if l := theirs.Lock; l != nil { // whoever was faster holds it
+					if _, held := take(theirs); held != nil {
+						return held
+					}
+				}
+				return fmt.Errorf("%w: %w", errRaced, err)
+			default:
+				base, version = theirs, now
+				continue
+			}
+		}
+		k.rec, k.version = rec, next
+		bg, quit := context.WithCancel(context.Background())
+		k.quit, k.ended = quit, make(chan struct{})
+		go k.beat(bg)
+		return nil
 	}
-	k.rec, k.version = rec, version
-	holder, run := rec.Lock.Holder, rec.Lock.Run
-	k.mine = func(l *Lock) bool { return l != nil && l.Holder == holder && l.Run == run }
-	bg, quit := context.WithCancel(context.Background())
-	k.quit, k.ended = quit, make(chan struct{})
-	go k.beat(bg)
-	return nil
+}
+
+// sameStory tells whether two records tell of the same last rollback, in the same state.
+func sameStory(a, b *Entry) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.ID == b.ID && a.State == b.State
 }
 
 // beat writes pending changes and the heartbeat until close.
@@ -120,15 +167,7 @@ func (k *keeper) write(ctx context.Context) error {
 		return rerr
 	}
 	if !k.mine(theirs.Lock) && !k.written(theirs) {
-		e := &Error{Exit: Refused, What: "the lock of " + k.scope.String() + " was taken by somebody else"}
-		if l := theirs.Lock; l != nil {
-			e.What = "the lock of " + k.scope.String() + " was taken by " + l.Holder.User + " on " + l.Holder.Host
-			if l.Stolen != "" {
-				e.What += ": " + l.Stolen
-			}
-			e.Next = []string{"talk to " + l.Holder.User + " before you go on"}
-		}
-		return e
+		return lostLock(k.scope, theirs.Lock)
 	}
 	// An answer that was lost looks like a conflict with ourselves; freeze and follow-up may have been changed by others.
 	k.rec.Freeze, k.rec.FollowUp = theirs.Freeze, theirs.FollowUp
@@ -138,6 +177,23 @@ func (k *keeper) write(ctx context.Context) error {
 	k.version = version
 	return nil
 }
+
+// lostLock says who works on the scope now, in our place.
+func lostLock(scope Scope, l *Lock) error {
+	e := &Error{Exit: Refused, Err: quiet{errLockLost}, What: "the lock of " + scope.String() + " is no longer ours: somebody else took it, or the record was deleted",
+		Next: []string{"rollback status " + scope.flags() + " shows who was at work"}}
+	if l != nil {
+		e.What = fmt.Sprintf("the lock of %s was taken by %s on %s", scope, l.Holder.User, l.Holder.Host)
+		if l.Stolen != "" {
+			e.What += ": " + l.Stolen
+		}
+		e.Next = []string{"talk to " + l.Holder.User + " before you go on", "rollback status " + scope.flags() + " shows how far it is"}
+	}
+	return e
+}
+
+// errLockLost is what a run ends with whose lock somebody else took.
+var errLockLost = errors.New("lock lost")
 
 // written tells whether what is stored is our own last word, after a write whose answer was lost.
 func (k *keeper) written(theirs Record) bool {

@@ -45,21 +45,12 @@ func (r LifecycleRule) matches(tags []string) bool {
 	return true
 }
 
-// needsCount tells whether any rule that could reach an image with these tags counts images.
-func needsCount(rules []LifecycleRule, tags []string) bool {
-	for _, r := range rules {
-		if r.KeepCount > 0 && r.matches(tags) {
-			return true
-		}
-	}
-	return false
-}
-
 // FateOf evaluates the rules for image as if it carried tags. all are the repository's images, nil when they are not known
 // to be complete; then a count rule gives doubt instead of an answer.
 //
 // An image belongs to the first rule, by priority, whose tag selection it meets, whether or not that rule acts on it: rules
-// of lower priority never see it (https://docs.aws.amazon.com/AmazonECR/latest/userguide/LifecyclePolicies.html).
+// of lower priority never act on it, but they count it
+// (https://docs.aws.amazon.com/AmazonECR/latest/userguide/lifecycle_policy_examples.html, the last of its expiry examples).
 func FateOf(rules []LifecycleRule, image Image, tags []string, all []Image, now time.Time) Fate {
 	rules = slices.Clone(rules)
 	slices.SortStableFunc(rules, func(a, b LifecycleRule) int { return cmp.Compare(a.Priority, b.Priority) })
@@ -80,9 +71,12 @@ func FateOf(rules []LifecycleRule, image Image, tags []string, all []Image, now 
 			if all == nil {
 				return Fate{Rule: r, Doubt: fmt.Sprintf("rule %d keeps the newest %d, and the repository holds more images than were read", r.Priority, r.KeepCount)}
 			}
+			if image.PushedAt.IsZero() {
+				return Fate{Rule: r, Spare: -1, Doubt: "the image's push time is not known"}
+			}
 			newer := 0
 			for _, other := range all {
-				if other.Digest != image.Digest && r.matches(other.Tags) && firstMatch(rules, other.Tags) == i && other.PushedAt.After(image.PushedAt) {
+				if other.Digest != image.Digest && r.matches(other.Tags) && other.PushedAt.After(image.PushedAt) {
 					newer++
 				}
 			}
@@ -94,10 +88,6 @@ func FateOf(rules []LifecycleRule, image Image, tags []string, all []Image, now 
 		}
 	}
 	return Fate{Spare: -1}
-}
-
-func firstMatch(sorted []LifecycleRule, tags []string) int {
-	return slices.IndexFunc(sorted, func(r LifecycleRule) bool { return r.matches(tags) })
 }
 
 // Threat is the fate in words, "" when the image is safe for the next horizon.

@@ -40,6 +40,13 @@ func (l *Lock) free(by Actor, now time.Time, dead func(string) bool) bool {
 	return dead != nil && l.Holder.Process != "" && dead(l.Holder.Process)
 }
 
+// same tells whether other is this very taking of the lock: not only the same holder and run, because a run that is gone on
+// with keeps its ID, and a system that cannot tell processes apart makes two terminals of one person look alike.
+func (l *Lock) same(other *Lock) bool {
+	return l != nil && other != nil && other.Run == l.Run && other.TakenAt.Equal(l.TakenAt) && other.Holder.User == l.Holder.User &&
+		other.Holder.Host == l.Holder.Host && other.Holder.Process == l.Holder.Process
+}
+
 // Heartbeat renews the lock of a record, if there is one.
 func Heartbeat(r Record, now time.Time) Record {
 	if r.Lock != nil {
@@ -72,7 +79,7 @@ func held(scope Scope, l Lock, now time.Time) error {
 	return &Error{
 		Exit: Refused, What: b.String(), Production: "not changed by this command",
 		Next: []string{
-			fmt.Sprintf("rollback status --service %s --environment %s shows how far it is", scope.Service, scope.Environment),
+			fmt.Sprintf("rollback status %s shows how far it is", scope.flags()),
 			`if the holder is gone for good: the same command with --steal "why"`,
 		},
 	}

@@ -32,6 +32,8 @@ type Plan struct {
 	Current Side   `json:"current"`
 	Target  Side   `json:"target"`
 	Why     string `json:"why"` // how the target was chosen
+	// Evidence is what is known of the target's past, strongest first; shown, never invented.
+	Evidence []string `json:"evidence,omitempty"`
 	// Undoes are the versions between target and current, newest first; Unlisted says why it is not known, "" if it is.
 	Undoes   []UndoneVersion `json:"undoes,omitempty"`
 	Unlisted string          `json:"undoesUnknown,omitempty"`
@@ -43,6 +45,8 @@ type Plan struct {
 	Verdict   Verdict           `json:"verdict"`
 	Reasons   []string          `json:"reasons,omitempty"` // why it is unsafe
 	Steps     []Step            `json:"steps"`
+	// Stamp is the restart stamp where it is not the ID: the pods that a run before has restarted must be restarted once more.
+	Stamp string `json:"stamp,omitempty"`
 	// Resumes is the ID of the unfinished rollback this plan goes on with.
 	Resumes string `json:"resumes,omitempty"`
 
@@ -121,7 +125,7 @@ func Draw(s *Survey, id string) *Plan {
 	p := &Plan{
 		SchemaVersion: PlanVersion, ID: id, CreatedAt: s.At.UTC(), Scope: s.Request.Scope, Act: s.Request.Act, Method: s.Request.Method,
 		Reason: s.Request.Reason, By: s.Request.By, Registry: s.Repository, Tag: s.Place.Tag, Cluster: s.Cluster, Namespace: s.Place.Namespace,
-		Current: s.side(s.Current), Target: s.side(s.Target), Why: s.Why, Running: s.Running, Findings: s.Findings, Verdict: Safe,
+		Current: s.side(s.Current), Target: s.side(s.Target), Why: s.Why, Evidence: s.Evidence, Running: s.Running, Findings: s.Findings, Verdict: Safe,
 		Basis: s.basis(),
 	}
 	if s.Resume != nil {
@@ -133,8 +137,14 @@ func Draw(s *Survey, id string) *Plan {
 			p.Current = s.side(Image{Digest: d, Tags: s.Resume.From.Tags, PushedAt: s.Resume.From.PushedAt})
 		}
 	}
+	if s.Resume != nil {
+		p.Stamp = s.Resume.Stamp
+		if len(s.strayed()) > 0 {
+			p.Stamp = id
+		}
+	}
 	for _, w := range s.Affected {
-		p.Workloads = append(p.Workloads, PlannedWorkload{w.Ref, w.Rollout.Desired, w.Strategy, w.Stamp == p.ID})
+		p.Workloads = append(p.Workloads, PlannedWorkload{w.Ref, w.Rollout.Desired, w.Strategy, w.Stamp == p.stamp()})
 	}
 	p.Undoes, p.Unlisted = s.undoes()
 	for _, f := range s.Findings {
@@ -152,6 +162,38 @@ func Draw(s *Survey, id string) *Plan {
 	}
 	p.Steps = p.steps(s)
 	return p
+}
+
+// stamp is the restart stamp.
+func (p *Plan) stamp() string { return cmpOr(p.Stamp, p.ID) }
+
+func (p *Plan) refs() []Ref {
+	var list []Ref
+	for _, w := range p.Workloads {
+		list = append(list, w.Ref)
+	}
+	return list
+}
+
+// strayed are pods that the rollback to be continued has restarted, and that run something else than its target: the tag
+// was moved away meanwhile. Their stamp says "done", and it is not.
+func (s *Survey) strayed() []string {
+	if s.Resume == nil {
+		return nil
+	}
+	var names []string
+	for _, p := range s.Inventory.Pods {
+		if p.Terminating || p.Stamp != s.Resume.Stamp {
+			continue
+		}
+		for _, d := range s.reported(p) {
+			if !s.TargetSet[d] {
+				names = append(names, p.Name)
+				break
+			}
+		}
+	}
+	return names
 }
 
 // acceptable tells whether a person may take responsibility for a blocking finding. Some are not a matter of judgement:
@@ -180,8 +222,8 @@ func (s *Survey) side(i Image) Side {
 // undoes lists what lies between target and current: by commits where the forge told them, else by images where the
 // repository was listed.
 func (s *Survey) undoes() ([]UndoneVersion, string) {
-	if s.Target.Digest == "" || s.Target.Digest == s.Current.Digest {
-		return nil, ""
+	if s.Target.Digest == "" || s.Target.Digest == s.Current.Digest || s.Request.Act == ActUndo {
+		return nil, "" // an undo takes nothing away: what it brings back is in the record
 	}
 	from, to := s.Current.Commit(), s.Target.Commit()
 	if len(s.Changes) > 0 && from != "" && to != "" {
@@ -265,9 +307,17 @@ func (p *Plan) steps(s *Survey) []Step {
 		return []Step{claim, restart, rollout, record}
 	}
 	if s.proven() && s.Resume == nil {
+		if p.Act == ActUndo { // nothing to move, but the record still says that the rollback stands
+			return []Step{claim, verify, record}
+		}
 		return []Step{verify}
 	}
 	return []Step{claim, keep, retag, restart, rollout, verify, record}
+}
+
+// Does tells whether the plan has a step of that name.
+func (p *Plan) Does(step string) bool {
+	return slices.ContainsFunc(p.Steps, func(s Step) bool { return s.Name == step })
 }
 
 // outgoing are the images that must survive the move of the tag: what it names, and what the pods run.
@@ -283,6 +333,9 @@ func outgoing(s *Survey) []Digest {
 	if s.Resume != nil {
 		add(s.Resume.TagWas)
 		add(s.Resume.From.Digest)
+	}
+	if s.Abandoned != nil {
+		add(s.Abandoned.From.Digest)
 	}
 	return list
 }

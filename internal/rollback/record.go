@@ -41,6 +41,10 @@ const (
 // Open tells whether a run that ended in this state is to be continued by the next one.
 func (s State) Open() bool { return s == Running || s == Interrupted || s == FailedState }
 
+// unfinished tells whether something is still to be done before the rollback is proven: it is open, or only a part of it
+// was asked for.
+func (s State) unfinished() bool { return s.Open() || s == TagMoved || s == Restarted }
+
 // EntryKind is what kind of act an entry records.
 type EntryKind string
 

@@ -148,11 +148,12 @@ type Proof struct {
 	Wrong string `json:"wrong,omitempty"`
 }
 
-// prove compares what the pods of a workload report with the target's digests. stamp is that of the restart, "" where
-// there was none; pods without it are on their way out.
-func prove(o Observation, repository string, set DigestSet, stamp string) Proof {
+// prove compares what the pods of a workload report with the target's digests, for every container that gets its image
+// through the tag. stamp is that of the restart, "" where there was none; pods without it are on their way out.
+func prove(o Observation, repository, tag string, set DigestSet, stamp string) Proof {
+	follows := follow(o.Workload, repository, tag)
 	pr := Proof{Workload: o.Workload.Ref, Desired: o.Workload.Rollout.Desired, Digests: map[Digest]int{}}
-	var old, unready, blank, wrong []string
+	var old, unready, blank, wrong, foreign []string
 	for _, p := range o.Pods {
 		if p.Terminating || p.Phase == "Succeeded" || p.Phase == "Failed" {
 			continue
@@ -166,9 +167,11 @@ func prove(o Observation, repository string, set DigestSet, stamp string) Proof 
 		if stamp != "" && p.Stamp != stamp {
 			old = append(old, p.Name)
 		}
+		if !slices.ContainsFunc(p.Containers, func(c PodContainer) bool { return follows(c.Container) }) {
+			foreign = append(foreign, p.Name)
+		}
 		for _, c := range p.Containers {
-			ref, err := ParseReference(c.Image)
-			if err != nil || ref.Repository != repository {
+			if !follows(c.Container) {
 				continue
 			}
 			if c.Digest == "" {
@@ -195,6 +198,8 @@ func prove(o Observation, repository string, set DigestSet, stamp string) Proof 
 		pr.Missing = fmt.Sprintf("%d of %s ready", pr.Ready, plural(pr.Desired, "pod", "pods"))
 	case len(blank) > 0:
 		pr.Missing = "the node has not reported the image of " + blank[0]
+	case len(foreign) > 0:
+		pr.Missing = fmt.Sprintf("no container of %s follows %s:%s", foreign[0], repository, tag)
 	case pr.Pods != pr.Desired:
 		pr.Missing = fmt.Sprintf("%s for %d wanted", plural(pr.Pods, "pod", "pods"), pr.Desired)
 	case pr.Desired == 0:

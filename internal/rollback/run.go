@@ -72,8 +72,27 @@ func DefaultLimits() Limits {
 // Jenkins abort leaves 20 s before the step is given up with the program still running.
 const (
 	grace       = 4 * time.Second
+	lookGrace   = time.Second // for a look at what became of a write whose answer was lost
 	recordGrace = 4 * time.Second
 )
+
+// complete fills in what was left out.
+func (l Limits) complete() Limits {
+	d := DefaultLimits()
+	if l.Rollout <= 0 {
+		l.Rollout = d.Rollout
+	}
+	if l.Poll <= 0 {
+		l.Poll = d.Poll
+	}
+	if l.Retry <= 0 {
+		l.Retry = d.Retry
+	}
+	if l.Patience == nil {
+		l.Patience = Patience
+	}
+	return l
+}
 
 // ErrInterrupted is the cause of a context that a signal ended.
 var ErrInterrupted = errors.New("interrupted")
@@ -99,8 +118,10 @@ type run struct {
 	proofs  []Proof
 	tagNow  Digest // last seen
 	tagged  bool   // the tag was moved, by this run or by the one it goes on with
+	unsure  bool   // the answer to moving the tag was lost
 	stamped bool   // at least one workload was restarted likewise
 	claimed bool
+	dumb    bool // the journal failed after production was touched; said once
 	started time.Time
 }
 
@@ -110,12 +131,10 @@ func (rn Runner) Run(ctx context.Context, s *Survey, p *Plan) (*Result, error) {
 	if p.Verdict != Safe {
 		return nil, p.Refusal()
 	}
-	if r.Limits.Patience == nil {
-		r.Limits.Patience = Patience
-	}
+	r.Limits = r.Limits.complete()
 	if s.Resume != nil {
 		r.tagged = s.TagNow.Digest == s.Target.Digest && s.Resume.TagWas != s.Target.Digest
-		r.stamped = slices.ContainsFunc(p.Workloads, func(w PlannedWorkload) bool { return w.Stamped })
+		r.stamped = slices.ContainsFunc(s.Affected, func(w Workload) bool { return w.Stamp == s.Resume.Stamp })
 	}
 	if err := r.log(Event{Type: "run.started", Text: fmt.Sprintf("%s %s", p.Act, p.Scope), Data: map[string]any{
 		"reason": p.Reason, "by": p.By.User, "host": p.By.Host, "build": p.By.Build, "from": p.Current.Digest, "to": p.Target.Digest,
@@ -133,17 +152,25 @@ func (rn Runner) Run(ctx context.Context, s *Survey, p *Plan) (*Result, error) {
 		StepRollout: r.rollout, StepVerify: r.verify, StepRecord: r.record,
 	}
 	for _, step := range p.Steps {
-		if ctx.Err() != nil {
+		// What is left after the proof is to write it down: that is done even if the run is told to stop.
+		if ctx.Err() != nil && (step.Name != StepRecord || errors.Is(context.Cause(ctx), errLockLost)) {
 			return r.end(step, r.stopped(ctx))
 		}
-		r.step(step, StepState{Name: step.Name, Outcome: StepStarted, At: time.Now().UTC()})
-		if err := r.log(Event{Type: "step.intent", Step: step.Name, Text: step.Text}); err != nil {
-			return r.end(step, &Error{Exit: r.exit(), What: "the journal cannot be written", Err: err})
+		act, known := acts[step.Name]
+		if !known {
+			return r.end(step, &Error{Exit: r.exit(), What: fmt.Sprintf("the plan has a step %q that this program does not know", step.Name)})
 		}
-		outcome, detail, err := acts[step.Name](ctx)
+		r.step(step, StepState{Name: step.Name, Outcome: StepStarted, At: time.Now().UTC()})
+		if err := r.journal(Event{Type: "step.intent", Step: step.Name, Text: step.Text}); err != nil {
+			return r.end(step, err)
+		}
+		outcome, detail, err := act(ctx)
 		if err != nil {
-			if ctx.Err() != nil && !errors.Is(err, errDeadline) {
+			if ctx.Err() != nil && !errors.Is(err, errDeadline) && !errors.Is(err, errLockLost) {
 				err = r.stopped(ctx)
+			}
+			if e := (*Error)(nil); !errors.As(err, &e) { // whatever it was, the exit code must tell whether production was touched
+				err = &Error{Exit: r.exit(), Err: err}
 			}
 			outcome, detail = StepFailed, err.Error()
 		}
@@ -154,9 +181,8 @@ func (rn Runner) Run(ctx context.Context, s *Survey, p *Plan) (*Result, error) {
 		if err != nil {
 			event.Error, event.Text = err.Error(), ""
 		}
-		logErr := r.log(event)
-		if err == nil && logErr != nil {
-			err = &Error{Exit: r.exit(), What: "the journal cannot be written", Err: logErr}
+		if logErr := r.journal(event); err == nil {
+			err = logErr
 		}
 		if err != nil {
 			return r.end(step, err)
@@ -174,6 +200,23 @@ func (r *run) log(e Event) error {
 	}
 	e.Run, e.Scope = r.plan.ID, r.plan.Scope.String()
 	return r.Journal.Log(e)
+}
+
+// journal logs an event of a step. Before production is touched, a journal that cannot be written stops the run; after
+// that it must not: half a rollback is worse than a gap in the journal, and the record in the cluster knows the rest.
+func (r *run) journal(e Event) error {
+	err := r.log(e)
+	if err == nil {
+		return nil
+	}
+	if r.exit() == Failed && r.plan.Act != ActVerify {
+		return &Error{Exit: Failed, What: "the journal cannot be written", Err: err}
+	}
+	if !r.dumb {
+		r.dumb = true
+		r.note("the journal cannot be written any more (%s); going on without it", err)
+	}
+	return nil
 }
 
 func (r *run) step(s Step, st StepState) {
@@ -210,8 +253,9 @@ func (r *run) stopped(ctx context.Context) error {
 	return &Error{Exit: r.exit(), What: "interrupted", Err: quiet{ErrInterrupted}}
 }
 
-// acting gives an act its context: told to stop, the run starts nothing new, but an act in flight may end in good order.
-func acting(ctx context.Context) (context.Context, context.CancelFunc) {
+// acting gives an act its context: told to stop, the run starts nothing new, but an act in flight has some grace to end in
+// good order.
+func acting(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
 	act, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
 		t := time.NewTimer(grace)
@@ -231,12 +275,9 @@ func (r *run) claim(ctx context.Context) (Outcome, string, error) {
 	now := time.Now().UTC()
 	switch {
 	case s.Resume != nil:
-		e := *s.Resume
-		e.State = Running
-		e.EndedAt = time.Time{}
-		r.entry = &e
+		r.goOn(*s.Resume)
 	case p.Act == ActRestart: // a restart alone changes no history: only the lock is taken
-		r.entry = &Entry{ID: p.ID, Kind: KindRestart, Stamp: p.ID, To: r.target(), StartedAt: now, By: p.By, Reason: p.Reason}
+		r.entry = &Entry{ID: p.ID, Kind: KindRestart, Stamp: p.stamp(), To: r.target(), StartedAt: now, By: p.By, Reason: p.Reason}
 	default:
 		kind := KindRollback
 		undoes := ""
@@ -246,55 +287,67 @@ func (r *run) claim(ctx context.Context) (Outcome, string, error) {
 		r.entry = &Entry{
 			ID: p.ID, Kind: kind, Method: p.Method, State: Running, By: p.By, Reason: p.Reason, StartedAt: now,
 			Registry: s.Repository.Host, Repository: s.Repository.Name, Tag: s.Place.Tag,
-			From: r.from(), To: r.target(), TagWas: s.TagNow.Digest, Stamp: p.ID, Undoes: undoes,
+			From: r.from(), To: r.target(), TagWas: s.TagNow.Digest, Stamp: p.stamp(), Undoes: undoes,
 		}
-	}
-	r.entry.Workloads = nil
-	for _, w := range p.Workloads {
-		r.entry.Workloads = append(r.entry.Workloads, w.Ref)
+		r.entry.Workloads = p.refs()
 	}
 	if r.World.Records == nil {
 		return StepDone, "no record is kept (--no-record): no lock, no resume, no undo from another machine", nil
 	}
-	rec := s.Record
-	rec.SchemaVersion, rec.Scope = RecordVersion, p.Scope
-	rec, err := Claim(rec, p.By, p.ID, p.Reason, now, s.Request.Steal, r.Dead)
-	if err != nil {
-		return "", "", err
-	}
-	r.entryInto(&rec)
-	act, done := acting(ctx)
+	stolen := ""
+	act, done := acting(ctx, grace)
 	defer done()
-	if err := r.keeper.claim(act, rec); err != nil {
-		if KindOf(err) == Conflict {
-			return "", "", r.lostRace(act, err)
+	err := r.keeper.claim(act, func(rec Record) (Record, error) {
+		rec.SchemaVersion, rec.Scope = RecordVersion, p.Scope
+		rec, err := Claim(rec, p.By, p.ID, p.Reason, now, s.Request.Steal, r.Dead)
+		if err != nil {
+			return rec, err
 		}
-		e := &Error{Exit: Failed, What: "the record could not be written, so nothing was started", Err: err}
+		if s.Resume != nil && rec.Last != nil && rec.Last.ID == s.Resume.ID {
+			r.goOn(*rec.Last) // whoever worked on it may have come further since the survey
+		}
+		stolen = rec.Lock.Stolen
+		r.entryInto(&rec)
+		return rec, nil
+	})
+	switch e := (*Error)(nil); {
+	case err == nil:
+	case errors.Is(err, errRaced):
+		return "", "", &Error{Exit: Refused, What: "somebody else changed the record of " + p.Scope.String() + " since the plan was made", Err: quiet{err},
+			Next: []string{"run again: the plan may be another one now"}}
+	case errors.As(err, &e):
+		return "", "", err
+	default:
+		e := &Error{Exit: r.exit(), What: "the record could not be written, so nothing was started", Err: err}
+		if fix := FixOf(err); fix != "" {
+			e.Next = append(e.Next, fix)
+		}
 		if KindOf(err) == Denied {
-			e.Next = append(e.Next, "give the right to create and update ConfigMaps (rollback permissions), or go on without lock and resume: --no-record")
+			e.Next = append(e.Next, "rollback permissions prints the rights it needs (create and update ConfigMaps)", "to go on without lock, resume and undo: the same command with --no-record")
 		}
 		return "", "", e
 	}
 	r.claimed = true
-	if rec.Lock.Stolen != "" {
-		return StepDone, "lock taken over: " + rec.Lock.Stolen, nil
+	if stolen != "" {
+		return StepDone, "lock taken over " + stolen, nil
 	}
 	return StepDone, "", nil
 }
 
-// lostRace says who was faster.
-func (r *run) lostRace(ctx context.Context, err error) error {
-	rec, _, readErr := r.World.Records.Read(ctx, r.plan.Scope)
-	if readErr == nil && rec.Lock != nil {
-		if _, held := Claim(rec, r.plan.By, r.plan.ID, r.plan.Reason, time.Now(), "", r.Dead); held != nil {
-			return held
-		}
-	}
-	return &Error{Exit: Refused, What: "somebody else changed the record of " + r.plan.Scope.String() + " since the plan was made", Err: err,
-		Next: []string{"run again: the plan may be another one now"}}
+// goOn makes an unfinished entry that of this run. What it was before, when it began and by whom stays.
+func (r *run) goOn(e Entry) {
+	e.State, e.EndedAt, e.Stamp = Running, time.Time{}, r.plan.stamp()
+	e.Kept = slices.Clone(e.Kept)
+	e.Workloads = r.plan.refs()
+	r.entry = &e
 }
 
+// from is what ran before. Where an earlier rollback was given up half-way, that is what ran before it: its target was never
+// proven, and an undo must not lead there.
 func (r *run) from() Target {
+	if a := r.survey.Abandoned; a != nil && a.From.Digest != "" && r.survey.TagNow.Digest == a.To.Digest {
+		return a.From
+	}
 	i := r.survey.Current
 	return Target{Digest: i.Digest, MediaType: cmpOr(i.MediaType, r.survey.Manifests[i.Digest].MediaType), Commit: i.Commit(), Tags: i.Tags, PushedAt: i.PushedAt}
 }
@@ -328,7 +381,7 @@ func (r *run) entryInto(rec *Record) {
 // keep tags the outgoing images, so that no rule for untagged images eats them, and looks once more at the moving tag:
 // between plan and now somebody may have pushed.
 func (r *run) keep(ctx context.Context) (Outcome, string, error) {
-	act, done := acting(ctx)
+	act, done := acting(ctx, grace)
 	defer done()
 	images := outgoing(r.survey)
 	already := make([]bool, len(images))
@@ -372,12 +425,7 @@ func indexes[T any](list []T) []int { return slices.Collect(maps.Keys(maps.Colle
 
 // tagStill fails when the moving tag names neither what the plan saw nor the target.
 func (r *run) tagStill(now []Image) error {
-	var d Digest
-	for _, i := range now {
-		if i.HasTag(r.plan.Tag) {
-			d = i.Digest
-		}
-	}
+	d := r.named(now)
 	r.tagNow = d
 	if d == r.survey.TagNow.Digest || d == r.survey.Target.Digest {
 		return nil
@@ -396,16 +444,20 @@ func orNothing(d Digest) string {
 
 // retag points the moving tag at the target, byte for byte.
 func (r *run) retag(ctx context.Context) (Outcome, string, error) {
-	act, done := acting(ctx)
+	act, done := acting(ctx, grace)
 	defer done()
 	s := r.survey
 	was := r.tagNow
 	already, err := r.World.Registry.Tag(act, s.Repository.Name, s.Manifests[s.Target.Digest], r.plan.Tag)
-	if err != nil {
-		var c *CallError
-		if errors.As(err, &c) && c.Maybe {
-			r.tagged = true // unknown: say the worse
+	if err != nil && (maybeDone(err) || act.Err() != nil) {
+		r.tagged, r.unsure = true, true // say the worse, unless a look tells better
+		if now, lookErr := r.lookAtTag(ctx); lookErr == nil {
+			if r.tagNow = now; now == s.Target.Digest {
+				already, err, r.unsure = false, nil, false
+			}
 		}
+	}
+	if err != nil {
 		e := &Error{Exit: r.exit(), What: fmt.Sprintf("%s:%s could not be pointed at %s", s.Repository.Name, r.plan.Tag, s.Target.Digest.Short()), Err: err}
 		if fix := FixOf(err); fix != "" {
 			e.Next = append(e.Next, fix)
@@ -420,13 +472,46 @@ func (r *run) retag(ctx context.Context) (Outcome, string, error) {
 		return StepAlready, "", nil
 	}
 	r.tagged = true
+	if r.plan.Act == ActRetag { // no restart follows that would look once more
+		if now, err := r.lookAtTag(ctx); err != nil {
+			r.note("the tag could not be read again: %s", err)
+		} else if r.tagNow = now; now != s.Target.Digest {
+			return "", "", r.movedBack()
+		}
+	}
 	return StepDone, fmt.Sprintf("%s → %s", orNothing(was), s.Target.Digest.Short()), nil
+}
+
+// lookAtTag reads what the moving tag names, "" for nothing.
+func (r *run) lookAtTag(ctx context.Context) (Digest, error) {
+	ctx, done := acting(ctx, lookGrace)
+	defer done()
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	images, err := r.World.Registry.Images(ctx, r.survey.Repository.Name, r.plan.Tag)
+	return r.named(images), err
+}
+
+// named is what the moving tag names among images, "" for nothing.
+func (r *run) named(images []Image) Digest {
+	for _, i := range images {
+		if i.HasTag(r.plan.Tag) {
+			return i.Digest
+		}
+	}
+	return ""
+}
+
+// movedBack says that the tag was taken away again after this run had moved it.
+func (r *run) movedBack() error {
+	return &Error{Exit: Unverified, What: fmt.Sprintf("somebody moved %s:%s to %s while this run was at work", r.survey.Repository.Name, r.plan.Tag, orNothing(r.tagNow)),
+		Next: []string{"stop the build that pushes it, then run again"}}
 }
 
 // restart stamps every affected workload that does not carry the stamp yet, and looks at the tag once more meanwhile: pods
 // made from now on must find the target there.
 func (r *run) restart(ctx context.Context) (Outcome, string, error) {
-	act, done := acting(ctx)
+	act, done := acting(ctx, grace)
 	defer done()
 	var todo []Ref
 	for _, w := range r.survey.Affected {
@@ -461,11 +546,10 @@ func (r *run) restart(ctx context.Context) (Outcome, string, error) {
 				n++
 			}
 		}
-		e := &Error{Exit: r.exit(), What: fmt.Sprintf("%d of %s restarted", n, plural(len(todo), "workload was", "workloads were")), Err: err}
-		var c *CallError
-		if errors.As(err, &c) && c.Maybe {
-			e.Exit, r.stamped = Unverified, true
+		if maybeDone(err) || act.Err() != nil {
+			r.stamped = true // unknown: say the worse
 		}
+		e := &Error{Exit: r.exit(), What: fmt.Sprintf("%d of %s restarted", n, plural(len(todo), "workload was", "workloads were")), Err: err}
 		if fix := FixOf(err); fix != "" {
 			e.Next = append(e.Next, fix)
 		}
@@ -473,12 +557,8 @@ func (r *run) restart(ctx context.Context) (Outcome, string, error) {
 	}
 	if tagErr != nil {
 		r.note("the tag could not be read again after the restart: %s; the pods' digests will tell", tagErr)
-	} else if err := r.tagStill(now); err != nil || r.tagNow != r.survey.Target.Digest {
-		if err == nil {
-			err = &Error{Exit: r.exit(), What: fmt.Sprintf("somebody moved %s:%s back to %s while this run was at work", r.survey.Repository.Name, r.plan.Tag, orNothing(r.tagNow)),
-				Next: []string{"stop the build that pushes it, then run again"}}
-		}
-		return "", "", err
+	} else if r.tagNow = r.named(now); r.tagNow != r.survey.Target.Digest {
+		return "", "", r.movedBack()
 	}
 	if len(todo) == 0 {
 		return StepAlready, "", nil
@@ -491,7 +571,7 @@ func (r *run) record(ctx context.Context) (Outcome, string, error) {
 	if r.World.Records == nil {
 		return StepAlready, "no record is kept", nil
 	}
-	act, done := acting(ctx)
+	act, done := acting(ctx, grace)
 	defer done()
 	r.entry.EndedAt = time.Now().UTC()
 	switch {
@@ -510,21 +590,47 @@ func (r *run) record(ctx context.Context) (Outcome, string, error) {
 		if r.entry.Kind != KindUndo {
 			return
 		}
+		rec.History = slices.Clone(rec.History)
 		for i := range rec.History {
-			if rec.History[i].ID == r.entry.Undoes {
-				rec.History[i].State = Undone
+			if h := &rec.History[i]; h.ID == r.entry.Undoes {
+				h.State = Undone
+				if h.Kind == KindUndo { // what that one had taken back is in effect again
+					restored(rec.History[i+1:], h)
+				}
 			}
 		}
 	})
+	r.claimed = false // whatever came of it, there is nothing left to try
 	if err != nil {
+		if errors.Is(err, errLockLost) {
+			return "", "", err
+		}
+		r.note("the lock stays until it expires, %s after the last heartbeat", Span(LockExpiry))
 		exit := Pending
 		if !r.done(StepVerify) {
 			exit = r.exit()
 		}
-		return "", "", &Error{Exit: exit, What: "the outcome could not be recorded", Err: err, Next: []string{"run the same command again: it only has to write the record"}}
+		return "", "", &Error{Exit: exit, What: "the outcome could not be recorded", Err: err, Next: fixes(err)}
 	}
-	r.claimed = false
 	return StepDone, string(r.entry.State), nil
+}
+
+// restored marks the rollback as in effect again that a now undone undo had taken back: the newest undone one between the
+// same two images.
+func restored(older []Summary, undo *Summary) {
+	for i := range older {
+		if h := &older[i]; h.State == Undone && h.From == undo.To && h.To == undo.From {
+			h.State = Mitigated
+			return
+		}
+	}
+}
+
+func fixes(err error) []string {
+	if fix := FixOf(err); fix != "" {
+		return []string{fix}
+	}
+	return nil
 }
 
 func (r *run) done(step string) bool {
@@ -545,14 +651,12 @@ func (r *run) end(step Step, err error) (*Result, error) {
 		defer cancel()
 		r.entry.State = state
 		r.entry.EndedAt = time.Now().UTC()
-		if werr := r.keeper.finish(ctx, func(rec *Record) {
-			if rec.Lock == nil || rec.Lock.Run != r.plan.ID || rec.Lock.Holder != r.plan.By {
-				return // it is somebody else's by now
-			}
+		werr := r.keeper.finish(ctx, func(rec *Record) {
 			r.entryInto(rec)
 			rec.Lock = nil
-		}); werr != nil {
-			r.note("the record could not be written (%s): the lock stays until it expires", werr)
+		})
+		if werr != nil && !errors.Is(werr, errLockLost) { // a lost lock is somebody else's record by now
+			r.note("the record could not be written (%s): the lock stays until it expires, %s after the last heartbeat", werr, Span(LockExpiry))
 		}
 	}
 	res := &Result{
@@ -571,7 +675,9 @@ func (r *run) end(step Step, err error) (*Result, error) {
 		if errors.As(err, &e) {
 			res.Next = slices.Clone(e.Next)
 		}
-		res.Next = append(res.Next, r.nextFailed(step)...)
+		if !errors.Is(err, errLockLost) { // then it is for whoever has it to go on
+			res.Next = append(res.Next, r.nextFailed(step)...)
+		}
 	}
 	if logErr := r.log(Event{Type: "run.finished", Text: res.Outcome, Data: map[string]any{"exit": int(res.Exit), "production": res.Production}}); logErr != nil {
 		r.note("the last line of the journal could not be written: %s", logErr)
@@ -624,7 +730,7 @@ func (r *run) productionDone() string {
 }
 
 func (r *run) nextDone() []string {
-	scope := fmt.Sprintf("--service %s --environment %s", r.plan.Scope.Service, r.plan.Scope.Environment)
+	scope := r.plan.Scope.flags()
 	switch r.plan.Act {
 	case ActRetag:
 		return []string{"rollback restart " + scope, "rollback verify " + scope}
@@ -642,11 +748,14 @@ func (r *run) nextDone() []string {
 func (r *run) production() string {
 	s := r.survey
 	switch {
+	case r.done(StepVerify), r.plan.Act == ActRestart && r.done(StepRollout):
+		return r.productionDone()
+	case len(r.plan.Steps) == 1 && r.plan.Steps[0].Name == StepVerify:
+		return "not changed by this command; " + r.whoRuns()
 	case !r.tagged && !r.stamped:
-		if r.plan.Act == ActVerify {
-			return "not changed by this command"
-		}
 		return NotChanged
+	case r.unsure:
+		return fmt.Sprintf("perhaps changed: the answer to moving :%s was lost; when last read it named %s. The pods were not restarted", r.plan.Tag, orNothing(r.tagNow))
 	case r.stamped && r.tagged:
 		return fmt.Sprintf("changed, not verified: :%s names %s and %s", r.plan.Tag, orNothing(r.tagNow), r.whoRuns())
 	case r.stamped:
@@ -674,7 +783,7 @@ func (r *run) whoRuns() string {
 
 // nextFailed is what to type after a failure at a step.
 func (r *run) nextFailed(step Step) []string {
-	scope := fmt.Sprintf("--service %s --environment %s", r.plan.Scope.Service, r.plan.Scope.Environment)
+	scope := r.plan.Scope.flags()
 	same := fmt.Sprintf("rollback %s %s", r.plan.Act, scope)
 	switch r.plan.Act {
 	case ActVerify:
@@ -682,7 +791,14 @@ func (r *run) nextFailed(step Step) []string {
 	case ActRun, ActRetag:
 		same += " --to " + string(r.plan.Target.Digest)
 	}
+	if r.plan.Reason != "" {
+		same += " --reason " + quoted(r.plan.Reason)
+	}
 	switch {
+	case len(r.plan.Steps) == 1:
+		return []string{"rollback status " + scope, "run again: " + same}
+	case step.Name == StepRecord && r.done(StepVerify):
+		return []string{"the same command only has to write the record: " + same}
 	case r.tagged || r.stamped:
 		next := []string{"the same command goes on where this one stopped: " + same}
 		if r.plan.Act == ActRun && (step.Name == StepRollout || step.Name == StepVerify) {
@@ -694,3 +810,6 @@ func (r *run) nextFailed(step Step) []string {
 	}
 	return []string{"run again when the cause is gone: " + same}
 }
+
+// quoted is s as one word of a shell.
+func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

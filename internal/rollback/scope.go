@@ -14,6 +14,11 @@ type Scope struct {
 
 func (s Scope) String() string { return s.Service + "/" + s.Environment }
 
+// flags are the scope as a person types it after a command.
+func (s Scope) flags() string {
+	return fmt.Sprintf("--service %s --environment %s", s.Service, s.Environment)
+}
+
 // scopeName is what a service or environment may be called: the name becomes part of a ConfigMap's name, so it follows
 // DNS-1123 labels (https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-label-names).
 var scopeName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?$`)

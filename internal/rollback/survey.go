@@ -2,6 +2,7 @@ package rollback
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -109,6 +110,8 @@ type Survey struct {
 	Target Image
 	// Why says how the target was chosen.
 	Why string
+	// Evidence is what is known of the target's past.
+	Evidence []string
 	// TargetSet is every digest a node may report for the target.
 	TargetSet DigestSet
 	// Manifests are those of the target, of what the tag names and of the current image.
@@ -140,6 +143,10 @@ func Look(ctx context.Context, w World, req Request, now time.Time) (*Survey, er
 	}
 	if err := req.Scope.Validate(); err != nil {
 		return nil, &Error{Exit: Usage, Err: err, Production: NotChanged}
+	}
+	if c, err := ParseCommit(req.To); err == nil {
+		req.To = string(c) // commits are the same in either case
+		s.Request.To = req.To
 	}
 	named := w.namedRefs(req)
 	wantsList := req.List || req.To == Previous && (req.Act == ActRun || req.Act == ActRetag)
@@ -207,7 +214,7 @@ func Look(ctx context.Context, w World, req Request, now time.Time) (*Survey, er
 		})
 	}
 	if err := wave(ctx, calls...); err != nil {
-		return nil, readFailed(err)
+		return nil, readFailed(req.Scope, err)
 	}
 	s.remember(images...)
 	s.remember(listed...)
@@ -228,22 +235,29 @@ func Look(ctx context.Context, w World, req Request, now time.Time) (*Survey, er
 	if err := s.chooseResume(); err != nil {
 		return nil, err
 	}
-	if err := s.second(ctx, w, listed, wantsList); err != nil {
-		return nil, readFailed(err)
+	more, err := s.second(ctx, w, wantsList)
+	if err != nil {
+		return nil, readFailed(s.Request.Scope, err)
 	}
 	s.nameRunning()
 	if wantsList {
 		s.Candidates = candidates(s, listed)
 	}
-	if err := s.chooseTarget(ctx, w, listed, wantsList); err != nil {
+	if err := s.chooseTarget(ctx, w, slices.Concat(listed, more)); err != nil {
 		return nil, err
 	}
 	s.inspect(elsewhere, elseErrs)
 	return s, nil
 }
 
-// readFailed dresses a failure of the survey: nothing has been touched yet.
-func readFailed(err error) error {
+// readFailed dresses a failure of the survey: nothing has been touched yet. An error that is dressed already (a record that
+// cannot be read, say) keeps what it says.
+func readFailed(scope Scope, err error) error {
+	if own := (*Error)(nil); errors.As(err, &own) {
+		e := *own
+		e.Production = NotChanged
+		return &e
+	}
 	e := &Error{Exit: Failed, Err: err, Production: NotChanged}
 	if KindOf(err) == NotFound {
 		e.Exit = Usage
@@ -251,7 +265,7 @@ func readFailed(err error) error {
 	if fix := FixOf(err); fix != "" {
 		e.Next = append(e.Next, fix)
 	}
-	e.Next = append(e.Next, "rollback doctor tells which access is missing")
+	e.Next = append(e.Next, "rollback doctor "+scope.flags()+" tells which access is missing")
 	return e
 }
 
@@ -320,7 +334,7 @@ func (s *Survey) sortWorkloads() {
 		}
 		switch {
 		case !uses:
-		case chosen && w.Restartable() && w.Owner == "":
+		case chosen && w.Restartable() && (w.Owner == "" || s.Request.Act == ActVerify): // to look at, an owner does not matter
 			s.Affected = append(s.Affected, w)
 		default:
 			s.Bystanders = append(s.Bystanders, w)
@@ -333,18 +347,52 @@ func (s *Survey) affects(p Pod) bool {
 	return slices.ContainsFunc(s.Affected, func(w Workload) bool { return w.Ref == p.Owner })
 }
 
-// second is the second wave: what the pods run, the children of indexes, and the counts a lifecycle rule needs.
-func (s *Survey) second(ctx context.Context, w World, listed []Image, complete bool) error {
+// follow tells which containers of a workload's pods get their image through the tag: those whose template says so. What
+// the pod itself says may have been rewritten on its way (by an admission controller that pins tags to digests, say).
+func follow(w Workload, repository, tag string) func(Container) bool {
+	moves := func(c Container) bool {
+		ref, err := ParseReference(c.Image)
+		return err == nil && ref.Repository == repository && ref.Digest == "" && ref.Tag == tag
+	}
+	names := map[string]bool{}
+	for _, c := range w.Containers {
+		if moves(c) {
+			names[c.Name] = true
+		}
+	}
+	return func(c Container) bool { return names[c.Name] || moves(c) }
+}
+
+// reported are the digests that the containers of a pod report that get their image through the tag, each once; where none
+// does (the workload was named in the configuration), those of the repository.
+func (s *Survey) reported(p Pod) []Digest {
+	i := slices.IndexFunc(s.Affected, func(w Workload) bool { return w.Ref == p.Owner })
+	if i < 0 {
+		return nil
+	}
+	follows := follow(s.Affected[i], s.Place.Repository, s.Place.Tag)
+	any := slices.ContainsFunc(p.Containers, func(c PodContainer) bool { return follows(c.Container) })
+	var list []Digest
+	for _, c := range p.Containers {
+		_, uses := s.uses(c.Container)
+		if (follows(c.Container) || !any && uses) && c.Digest != "" && !slices.Contains(list, c.Digest) {
+			list = append(list, c.Digest)
+		}
+	}
+	return list
+}
+
+// second is the second wave: what the pods run, the children of indexes, the counts a lifecycle rule needs, and the list of
+// tags where the target was named by the beginning of a commit. It returns what it listed.
+func (s *Survey) second(ctx context.Context, w World, complete bool) (listed []Image, err error) {
 	unknown := map[string]bool{}
 	for _, p := range s.Inventory.Pods {
 		if !s.affects(p) || p.Terminating {
 			continue
 		}
-		for _, c := range p.Containers {
-			if _, ok := s.uses(c.Container); ok && c.Digest != "" {
-				if _, known := s.seen[c.Digest]; !known || s.Manifests[c.Digest].Bytes == nil {
-					unknown[string(c.Digest)] = true
-				}
+		for _, d := range s.reported(p) {
+			if _, known := s.seen[d]; !known || s.Manifests[d].Bytes == nil {
+				unknown[string(d)] = true
 			}
 		}
 	}
@@ -365,7 +413,6 @@ func (s *Survey) second(ctx context.Context, w World, listed []Image, complete b
 	var calls []func(context.Context) error
 	var images []Image
 	var manifests, platforms []Manifest
-	var counted []Image
 	if len(unknown) > 0 {
 		refs := sorted(unknown)
 		calls = append(calls,
@@ -385,45 +432,78 @@ func (s *Survey) second(ctx context.Context, w World, listed []Image, complete b
 			return err
 		})
 	}
-	if !complete && slices.ContainsFunc(s.Repository.Lifecycle, func(r LifecycleRule) bool { return r.KeepCount > 0 }) {
+	counts := slices.ContainsFunc(s.Repository.Lifecycle, func(r LifecycleRule) bool { return r.KeepCount > 0 })
+	if prefix := s.byPrefix(); !complete && (counts || prefix) {
 		calls = append(calls, func(ctx context.Context) error {
+			listed = []Image{}
 			for page, err := range w.Lister.List(ctx, w.Place.Repository) {
 				if err != nil {
 					return err
 				}
-				counted = append(counted, page...)
-				if len(counted) >= countLimit {
-					counted = nil // more than a rule would have left, or more than is worth reading now
+				listed = append(listed, page...)
+				if len(listed) >= countLimit && !prefix {
+					listed = nil // more than a rule would have left, or more than is worth reading now
 					return nil
 				}
 			}
-			if counted == nil {
-				counted = []Image{}
-			}
+			complete = true
 			return nil
 		})
 	}
 	if len(calls) == 0 {
-		return nil
+		return nil, nil
 	}
 	if err := wave(ctx, calls...); err != nil {
-		return err
+		return nil, err
 	}
-	if !complete {
-		s.all = counted
+	if complete && s.all == nil {
+		s.all = listed
 	}
 	s.remember(images...)
+	s.remember(listed...)
 	for _, m := range append(manifests, platforms...) {
 		s.Manifests[m.Digest] = m
 	}
-	return nil
+	return listed, nil
 }
 
-// recordedDigests are digests a recorded rollback needs: the target of one to be continued, what an undo goes back to.
+// byPrefix tells whether only the list of all tags can resolve the target: it is the beginning of a commit, and neither a
+// tag itself nor longer than one.
+func (s *Survey) byPrefix() bool {
+	to := s.Request.To
+	if s.Resume != nil || !s.named() || !commitForm.MatchString(to) || len(to) == 40 {
+		return false
+	}
+	for _, i := range s.seen {
+		for _, t := range i.Tags {
+			if commitForm.MatchString(t) && strings.HasPrefix(to, t) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// named tells whether the request names its target itself.
+func (s *Survey) named() bool {
+	switch s.Request.Act {
+	case ActRun, ActRetag:
+		return s.Request.To != Previous
+	case ActVerify:
+		return s.Request.To != "" && s.Request.To != Previous
+	}
+	return false
+}
+
+// recordedDigests are digests a recorded rollback needs: the target of one to be continued and what it replaces, what an
+// undo goes back to.
 func (s *Survey) recordedDigests() []Digest {
 	var list []Digest
+	if s.Abandoned != nil {
+		list = append(list, s.Abandoned.From.Digest)
+	}
 	if s.Resume != nil {
-		list = append(list, s.Resume.To.Digest)
+		list = append(list, s.Resume.To.Digest, s.Resume.From.Digest, s.Resume.TagWas)
 	} else if s.Request.Act == ActUndo && s.Record.Last != nil {
 		list = append(list, s.Record.Last.From.Digest)
 	} else if s.Request.Act == ActVerify && s.Record.Last != nil {
@@ -494,17 +574,12 @@ func (s *Survey) nameRunning() {
 		if !s.affects(p) || p.Terminating {
 			continue
 		}
-		counted := map[Digest]bool{}
-		for _, c := range p.Containers {
-			if _, ok := s.uses(c.Container); !ok || c.Digest == "" || counted[c.Digest] {
-				continue
-			}
-			counted[c.Digest] = true
-			r := counts[c.Digest]
+		for _, d := range s.reported(p) {
+			r := counts[d]
 			if r == nil {
-				r = &Serving{Reported: c.Digest, Image: home(c.Digest)}
+				r = &Serving{Reported: d, Image: home(d)}
 				r.Commit = s.seen[r.Image].Commit()
-				counts[c.Digest] = r
+				counts[d] = r
 			}
 			r.Pods++
 			if p.Ready {
@@ -543,8 +618,7 @@ func (s *Survey) chooseResume() error {
 	if last == nil {
 		return nil
 	}
-	unfinished := last.State.Open() || last.State == TagMoved || last.State == Restarted
-	if !unfinished {
+	if !last.State.unfinished() {
 		return nil
 	}
 	inEffect := last.Repository == s.Place.Repository && last.Tag == s.Place.Tag &&
@@ -570,6 +644,11 @@ func (s *Survey) chooseResume() error {
 	return nil
 }
 
+// inEffect tells whether the moving tag still names what the last rollback pointed it at.
+func (s *Survey) inEffect() bool {
+	return s.Record.Last != nil && s.TagNow.Digest == s.Record.Last.To.Digest
+}
+
 // names tells whether to, as a person typed it, means the recorded target.
 func (s *Survey) names(to string, t Target) bool {
 	if to == string(t.Digest) || slices.Contains(t.Tags, to) {
@@ -580,7 +659,7 @@ func (s *Survey) names(to string, t Target) bool {
 }
 
 // chooseTarget resolves what was asked for into one image.
-func (s *Survey) chooseTarget(ctx context.Context, w World, listed []Image, complete bool) error {
+func (s *Survey) chooseTarget(ctx context.Context, w World, listed []Image) error {
 	var digest Digest
 	switch {
 	case s.Resume != nil:
@@ -598,12 +677,15 @@ func (s *Survey) chooseTarget(ctx context.Context, w World, listed []Image, comp
 		last := s.Record.Last
 		if last == nil {
 			return &Error{Exit: Refused, What: "nothing to undo: no rollback of " + s.Request.Scope.String() + " is recorded", Production: NotChanged,
-				Next: []string{"rollback candidates lists what can be rolled back to"}}
+				Next: []string{"rollback candidates " + s.Request.Scope.flags() + " lists what can be rolled back to"}}
 		}
-		digest = last.From.Digest
+		if digest = last.From.Digest; digest == "" {
+			return &Error{Exit: Refused, What: fmt.Sprintf("nothing to undo to: nothing ran before %s %s", last.Kind, last.ID), Production: NotChanged,
+				Next: []string{"rollback candidates " + s.Request.Scope.flags() + " lists what can be rolled back to"}}
+		}
 		s.Why = fmt.Sprintf("what ran before %s %s of %s", last.Kind, last.ID, last.StartedAt.UTC().Format("2006-01-02 15:04 UTC"))
 	case s.Request.Act == ActVerify && s.Request.To == "":
-		if last := s.Record.Last; last != nil {
+		if last := s.Record.Last; last != nil && (last.State != Closed || s.inEffect()) {
 			digest, s.Why = last.To.Digest, "target of the last "+string(last.Kind)+", "+last.ID
 		} else if s.TagNow.Digest != "" {
 			digest, s.Why = s.TagNow.Digest, "what the moving tag names"
@@ -613,13 +695,13 @@ func (s *Survey) chooseTarget(ctx context.Context, w World, listed []Image, comp
 	case s.Request.To == Previous && s.Request.Act == ActVerify:
 		return UsageErrorf("verify: --to previous has no meaning: name a commit or a digest, or leave it out")
 	case s.Request.To == Previous:
-		c, why, err := previous(s.Candidates)
+		c, why, err := previous(s.Request.Scope, s.Candidates)
 		if err != nil {
 			return err
 		}
-		digest, s.Why = c.Image.Digest, "previous: "+why+"; evidence: "+strings.Join(c.Evidence, "; ")
+		digest, s.Why = c.Image.Digest, "previous: "+why
 	default:
-		i, why, err := s.resolve(ctx, w, listed, complete)
+		i, why, err := s.resolve(listed)
 		if err != nil {
 			return err
 		}
@@ -627,12 +709,13 @@ func (s *Survey) chooseTarget(ctx context.Context, w World, listed []Image, comp
 	}
 	s.Target = s.seen[digest]
 	s.Target.Digest = digest
+	s.Evidence, _ = s.evidence(s.Target, pastOf(s.Record)[digest])
 
 	// The manifest of a target that was not named can be fetched only now; its children with it.
 	if s.Manifests[digest].Bytes == nil {
 		found, err := w.Registry.Manifests(ctx, w.Place.Repository, string(digest))
 		if err != nil {
-			return readFailed(err)
+			return readFailed(s.Request.Scope, err)
 		}
 		for _, m := range found {
 			s.Manifests[m.Digest] = m
@@ -641,7 +724,7 @@ func (s *Survey) chooseTarget(ctx context.Context, w World, listed []Image, comp
 	m, ok := s.Manifests[digest]
 	if !ok {
 		s.find(Block, "target-gone", fmt.Sprintf("the target %s is no longer in repository %s", digest.Short(), s.Place.Repository),
-			"rollback candidates lists what is left")
+			"rollback candidates "+s.Request.Scope.flags()+" lists what is left")
 		return nil
 	}
 	refs, err := m.References()
@@ -657,7 +740,7 @@ func (s *Survey) chooseTarget(ctx context.Context, w World, listed []Image, comp
 	if len(missing) > 0 {
 		found, err := w.Registry.Manifests(ctx, w.Place.Repository, missing...)
 		if err != nil {
-			return readFailed(err)
+			return readFailed(s.Request.Scope, err)
 		}
 		for _, c := range found {
 			s.Manifests[c.Digest] = c
@@ -671,7 +754,7 @@ func (s *Survey) chooseTarget(ctx context.Context, w World, listed []Image, comp
 }
 
 // resolve finds the image that --to names: a digest, a tag, a commit, or the beginning of a commit that is unique.
-func (s *Survey) resolve(ctx context.Context, w World, listed []Image, complete bool) (Image, string, error) {
+func (s *Survey) resolve(listed []Image) (Image, string, error) {
 	to := s.Request.To
 	if to == s.Place.Tag {
 		return Image{}, "", UsageErrorf("--to %s: that is the moving tag itself; name a commit, a digest or %q", to, Previous)
@@ -683,7 +766,7 @@ func (s *Survey) resolve(ctx context.Context, w World, listed []Image, complete 
 		if _, ok := s.Manifests[d]; ok {
 			return Image{Digest: d}, "named by digest", nil
 		}
-		return Image{}, "", s.noSuchImage(to, nil)
+		return Image{}, "", s.noSuchImage(to)
 	}
 	if !ValidTag(to) {
 		return Image{}, "", UsageErrorf("--to %q: want %q, a commit (7 to 40 hex digits), a tag or a digest (sha256:…)", to, Previous)
@@ -694,26 +777,23 @@ func (s *Survey) resolve(ctx context.Context, w World, listed []Image, complete 
 		}
 	}
 	if !commitForm.MatchString(to) {
-		return Image{}, "", s.noSuchImage(to, nil)
+		return Image{}, "", s.noSuchImage(to)
 	}
-	// A tag may be a shorter form of the commit: those were asked for with the first wave.
+	// A tag may be a shorter form of the commit: those were asked for with the first wave. The longest says most.
+	var short string
+	var shortest Image
 	for _, i := range s.seen {
 		for _, t := range i.Tags {
-			if commitForm.MatchString(t) && strings.HasPrefix(to, t) {
-				return i, fmt.Sprintf("named by commit %s (tag %s)", to, t), nil
+			if commitForm.MatchString(t) && strings.HasPrefix(to, t) && len(t) > len(short) {
+				short, shortest = t, i
 			}
 		}
 	}
-	// Or the longer form: only the list of all tags can tell, so this costs a listing.
+	if short != "" {
+		return shortest, fmt.Sprintf("named by commit %s (tag %s)", to, short), nil
+	}
+	// Or the longer form: only the list of all tags can tell; it was read in the second wave.
 	if len(to) < 40 {
-		if !complete {
-			for page, err := range w.Lister.List(ctx, w.Place.Repository) {
-				if err != nil {
-					return Image{}, "", readFailed(err)
-				}
-				listed = append(listed, page...)
-			}
-		}
 		found := map[Digest]Image{}
 		var tags []string
 		for _, i := range listed {
@@ -736,7 +816,7 @@ func (s *Survey) resolve(ctx context.Context, w World, listed []Image, complete 
 				Next: []string{"give more digits of the commit, or the digest"}}
 		}
 	}
-	return Image{}, "", s.noSuchImage(to, nil)
+	return Image{}, "", s.noSuchImage(to)
 }
 
 func firstKey(m map[Digest]Image) Digest {
@@ -746,10 +826,10 @@ func firstKey(m map[Digest]Image) Digest {
 	return ""
 }
 
-func (s *Survey) noSuchImage(to string, err error) error {
-	return &Error{Exit: Usage, Err: err, Production: NotChanged,
+func (s *Survey) noSuchImage(to string) error {
+	return &Error{Exit: Usage, Production: NotChanged,
 		What: fmt.Sprintf("--to %s: no such image in repository %s", to, s.Place.Repository),
-		Next: []string{fmt.Sprintf("rollback candidates --service %s --environment %s", s.Request.Scope.Service, s.Request.Scope.Environment)}}
+		Next: []string{"rollback candidates " + s.Request.Scope.flags()}}
 }
 
 // ago is the time since t as people say it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -13,8 +14,8 @@ var errDeadline = errors.New("deadline")
 
 // watch looks at the affected workloads again and again until see says it is enough. A look that fails for a passing
 // reason is repeated until the deadline: losing the API server is not a failed rollback. It returns see's error, or
-// errDeadline, or the end of ctx.
-func (r *run) watch(ctx context.Context, deadline time.Time, see func([]Observation, time.Time) (done bool, err error)) error {
+// errDeadline, or the end of ctx. due, if set, is when a look is worth taking even if nothing changes.
+func (r *run) watch(ctx context.Context, deadline time.Time, due *time.Time, see func([]Observation, time.Time) (done bool, err error)) error {
 	var refs []Ref
 	for _, w := range r.survey.Affected {
 		refs = append(refs, w.Ref)
@@ -39,12 +40,19 @@ func (r *run) watch(ctx context.Context, deadline time.Time, see func([]Observat
 				r.note("the cluster answers again")
 				lost = ""
 			}
+			if gone := missing(refs, obs); gone != "" {
+				return &Error{Exit: Unverified, What: gone + " is gone: somebody deleted it while this run was at work"}
+			}
 			done, err := see(obs, time.Now())
 			if done || err != nil {
 				return err
 			}
-		case !passing(err):
-			return err
+		case !passing(err) && time.Now().Before(deadline):
+			e := &Error{Exit: Unverified, What: "the pods cannot be observed any more", Err: err}
+			if fix := FixOf(err); fix != "" {
+				e.Next = []string{fix}
+			}
+			return e
 		default:
 			if lost == "" {
 				r.note("the cluster cannot be read; still trying: %s", err)
@@ -58,10 +66,16 @@ func (r *run) watch(ctx context.Context, deadline time.Time, see func([]Observat
 			}
 			return errDeadline
 		}
+		if due != nil && !due.IsZero() && err == nil {
+			wait = min(wait, time.Until(*due))
+		}
 		t := time.NewTimer(min(wait, time.Until(deadline)))
 		select {
 		case <-t.C:
-		case <-changes:
+		case _, open := <-changes:
+			if !open { // a watch that has ended would be one hint after the other
+				changes = nil
+			}
 		case <-ctx.Done():
 		}
 		t.Stop()
@@ -69,6 +83,16 @@ func (r *run) watch(ctx context.Context, deadline time.Time, see func([]Observat
 			return ctx.Err()
 		}
 	}
+}
+
+// missing is the first workload that was not observed, "" if all were.
+func missing(want []Ref, obs []Observation) string {
+	for _, ref := range want {
+		if !slices.ContainsFunc(obs, func(o Observation) bool { return o.Workload.Ref == ref }) {
+			return ref.String()
+		}
+	}
+	return ""
 }
 
 // passing tells whether a failed read may succeed a moment later. Expired credentials are among these: they are refreshed.
@@ -85,7 +109,7 @@ func (r *run) rollout(ctx context.Context) (Outcome, string, error) {
 	dog := watchdog{patience: r.Limits.Patience}
 	notes := map[Ref]string{}
 	var last []Observation
-	err := r.watch(ctx, time.Now().Add(r.Limits.Rollout), func(obs []Observation, now time.Time) (bool, error) {
+	err := r.watch(ctx, time.Now().Add(r.Limits.Rollout), nil, func(obs []Observation, now time.Time) (bool, error) {
 		last = obs
 		r.prove(obs)
 		all := true
@@ -96,8 +120,8 @@ func (r *run) rollout(ctx context.Context) (Outcome, string, error) {
 			progress = append(progress, p)
 			if notes[o.Workload.Ref] != p.Note {
 				notes[o.Workload.Ref] = p.Note
-				if err := r.log(Event{Type: "rollout.progress", Step: StepRollout, Text: o.Workload.Ref.String() + ": " + p.Note}); err != nil {
-					return false, &Error{Exit: r.exit(), What: "the journal cannot be written", Err: err}
+				if err := r.journal(Event{Type: "rollout.progress", Step: StepRollout, Text: o.Workload.Ref.String() + ": " + p.Note}); err != nil {
+					return false, err
 				}
 			}
 		}
@@ -119,9 +143,12 @@ func (r *run) rollout(ctx context.Context) (Outcome, string, error) {
 				where = append(where, o.Workload.Ref.String()+": "+p.Note)
 			}
 		}
-		e := &Error{Exit: Unverified, What: fmt.Sprintf("the rollout did not end within %s: %s", Span(r.Limits.Rollout), strings.Join(where, "; ")), Err: quiet{errDeadline}}
-		if len(where) == 0 {
+		e := &Error{Exit: Unverified, What: fmt.Sprintf("the rollout did not end within %s: %s", Span(r.Limits.Rollout), strings.Join(where, "; ")), Err: quiet{err}}
+		if err != errDeadline { // the cluster went silent: what was seen last is old
 			e.What = fmt.Sprintf("the rollout could not be followed to its end within %s", Span(r.Limits.Rollout))
+			if len(where) > 0 {
+				e.What += " (last seen: " + strings.Join(where, "; ") + ")"
+			}
 			e.Err = err
 		}
 		e.Next = r.orderedRemedy(last)
@@ -162,7 +189,7 @@ func (r *run) prove(obs []Observation) {
 	}
 	r.proofs = nil
 	for _, o := range obs {
-		r.proofs = append(r.proofs, prove(o, r.survey.Repository.Name, r.survey.TargetSet, stamp))
+		r.proofs = append(r.proofs, prove(o, r.survey.Repository.Name, r.plan.Tag, r.survey.TargetSet, stamp))
 	}
 }
 
@@ -179,7 +206,7 @@ func (r *run) diagnose(ctx context.Context, s Stuck, obs []Observation) error {
 			for _, line := range d.Logs[max(0, len(d.Logs)-20):] {
 				r.note("log: %s", line)
 			}
-			if err := r.log(Event{Type: "pod.stuck", Step: StepRollout, Text: s.String(), Data: map[string]any{"events": d.Events, "logs": d.Logs}}); err != nil {
+			if err := r.journal(Event{Type: "pod.stuck", Step: StepRollout, Text: s.String(), Data: map[string]any{"events": d.Events, "logs": d.Logs}}); err != nil {
 				e.Err = err
 			}
 		} else {
@@ -189,15 +216,17 @@ func (r *run) diagnose(ctx context.Context, s Stuck, obs []Observation) error {
 	ns := r.plan.Namespace
 	switch s.Reason {
 	case "ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull":
-		e.Next = append(e.Next, fmt.Sprintf("kubectl -n %s describe pod %s: the node cannot pull the image (right to pull, image gone, registry down)", ns, s.Pod))
+		e.Next = append(e.Next, fmt.Sprintf("the node cannot pull the image (right to pull, image gone, registry down): kubectl -n %s describe pod %s", ns, s.Pod))
 	case "CrashLoopBackOff", "RunContainerError":
-		e.Next = append(e.Next, fmt.Sprintf("kubectl -n %s logs %s -c %s --previous: the target itself ends; configuration or schema may be newer than it", ns, s.Pod, s.Container))
+		e.Next = append(e.Next, fmt.Sprintf("the target itself ends; configuration or schema may be newer than it: kubectl -n %s logs %s -c %s --previous", ns, s.Pod, s.Container))
 	case "CreateContainerConfigError", "CreateContainerError":
-		e.Next = append(e.Next, fmt.Sprintf("kubectl -n %s describe pod %s: a ConfigMap, Secret or key that the pod names is missing", ns, s.Pod))
+		e.Next = append(e.Next, fmt.Sprintf("a ConfigMap, Secret or key that the pod names is missing: kubectl -n %s describe pod %s", ns, s.Pod))
 	case "Unschedulable":
-		e.Next = append(e.Next, fmt.Sprintf("kubectl -n %s describe pod %s: no node takes it (resources, taints, affinity); make room", ns, s.Pod))
+		e.Next = append(e.Next, fmt.Sprintf("no node takes it (resources, taints, affinity); make room: kubectl -n %s describe pod %s", ns, s.Pod))
 	case "FailedCreate":
-		e.Next = append(e.Next, fmt.Sprintf("kubectl -n %s describe %s: pods are refused (quota, admission)", ns, s.Workload))
+		e.Next = append(e.Next, fmt.Sprintf("pods are refused (quota, admission): kubectl -n %s describe %s", ns, s.Workload))
+	case "ProgressDeadlineExceeded":
+		e.Next = append(e.Next, fmt.Sprintf("its controller gave up waiting: kubectl -n %s describe %s", ns, s.Workload))
 	}
 	e.Next = append(e.Next, r.orderedRemedy(obs)...)
 	return e
@@ -208,7 +237,7 @@ func (r *run) orderedRemedy(obs []Observation) []string {
 	var next []string
 	for _, o := range obs {
 		if pod := orderedStuck(o, r.entry.Stamp); pod != "" {
-			next = append(next, fmt.Sprintf("%s waits for ever on its broken pod (kubernetes/kubernetes#67250): kubectl -n %s delete pod %s, then the same command again", o.Workload.Ref, r.plan.Namespace, pod))
+			next = append(next, fmt.Sprintf("%s waits for ever on its broken pod (kubernetes/kubernetes#67250); the same command again, after: kubectl -n %s delete pod %s", o.Workload.Ref, r.plan.Namespace, pod))
 		}
 	}
 	return next
@@ -223,13 +252,14 @@ func (r *run) verify(ctx context.Context) (Outcome, string, error) {
 	if len(r.survey.Affected) == 0 {
 		return "", "", &Error{Exit: r.exit(), What: "no workload to verify"}
 	}
-	var since time.Time
-	restarts, missing := -1, ""
+	var since, due time.Time
+	var before map[string]string
+	missing := ""
 	start := time.Now()
-	err := r.watch(ctx, start.Add(r.Limits.Settle+verifyGrace), func(obs []Observation, now time.Time) (bool, error) {
+	err := r.watch(ctx, start.Add(r.Limits.Settle+verifyGrace), &due, func(obs []Observation, now time.Time) (bool, error) {
 		r.prove(obs)
 		missing = ""
-		desired, seen := 0, 0
+		desired := 0
 		for _, pr := range r.proofs {
 			if pr.Wrong != "" {
 				return false, r.wrongDigest(pr)
@@ -242,13 +272,14 @@ func (r *run) verify(ctx context.Context) (Outcome, string, error) {
 		if desired == 0 {
 			missing = "nothing runs that could prove it (0 replicas)"
 		}
-		for _, o := range obs {
-			for _, p := range o.Pods {
-				for _, c := range p.Containers {
-					seen += c.Restarts
-				}
+		after := lives(obs)
+		flapped := false
+		for pod, life := range before {
+			if now, there := after[pod]; there && now != life {
+				flapped = true
 			}
 		}
+		before = after
 		if r.Report != nil {
 			var progress []Progress
 			for _, o := range obs {
@@ -265,15 +296,12 @@ func (r *run) verify(ctx context.Context) (Outcome, string, error) {
 			}
 			r.Report.Progress(progress)
 		}
-		if missing != "" || restarts >= 0 && seen != restarts {
-			since, restarts = time.Time{}, seen
-			if missing != "" {
-				return false, nil
-			}
+		if missing != "" {
+			since, due = time.Time{}, time.Time{}
+			return false, nil
 		}
-		restarts = seen
-		if since.IsZero() {
-			since = now
+		if since.IsZero() || flapped {
+			since, due = now, now.Add(r.Limits.Settle)
 		}
 		return now.Sub(since) >= r.Limits.Settle, nil
 	})
@@ -281,7 +309,11 @@ func (r *run) verify(ctx context.Context) (Outcome, string, error) {
 		if missing == "" {
 			missing = "the pods did not stay ready for " + Span(r.Limits.Settle)
 		}
-		return "", "", &Error{Exit: r.verifyExit(), What: "not proven: " + missing, Err: quiet{err}}
+		e := &Error{Exit: r.verifyExit(), What: "not proven: " + missing, Err: quiet{err}}
+		if err != errDeadline {
+			e.What, e.Err = "not proven", err
+		}
+		return "", "", e
 	}
 	if err != nil {
 		return "", "", err
@@ -304,10 +336,26 @@ func (r *run) verify(ctx context.Context) (Outcome, string, error) {
 	return StepDone, fmt.Sprintf("%s on %s, ready for %s", plural(r.provenPods(), "pod", "pods"), r.survey.Target.Digest.Short(), Span(time.Since(since))), nil
 }
 
+// lives is how often each pod's containers were restarted and when it last became ready: what changes while a pod does not
+// stay up. Pods that come and go are no sign of that; an autoscaler does it all day.
+func lives(obs []Observation) map[string]string {
+	m := map[string]string{}
+	for _, o := range obs {
+		for _, p := range o.Pods {
+			restarts := 0
+			for _, c := range p.Containers {
+				restarts += c.Restarts
+			}
+			m[p.Namespace+"/"+p.Name+"/"+p.UID] = fmt.Sprintf("%d %d", restarts, p.ReadySince.UnixNano())
+		}
+	}
+	return m
+}
+
 // verifyExit: verify alone changes nothing, but what it could not prove is production all the same.
 func (r *run) verifyExit() Exit { return Unverified }
 
 func (r *run) wrongDigest(pr Proof) error {
 	return &Error{Exit: r.verifyExit(), What: fmt.Sprintf("%s does not run the target %s: %s", pr.Workload, r.survey.Target.Digest.Short(), pr.Wrong),
-		Next: []string{"a node-local mirror, a pull-through cache or another push of the tag can do that: compare with `rollback status`, then run again"}}
+		Next: []string{"a node-local mirror, a pull-through cache or another push of the tag can do that: compare with rollback status " + r.plan.Scope.flags() + ", then run again"}}
 }
