@@ -227,6 +227,8 @@ rollback.yaml:7:11: environments.c: << wants a mapping or a list of mappings, no
 	{"escape", "defaults:\n  branch: \"a\\q\"\n", `rollback.yaml:2: unknown escape after a backslash: use single quotes for text with backslashes`},
 	{"not UTF-8", "defaults:\n  job: caf\xe9\n", `rollback.yaml:2:11: byte 0xe9 is not UTF-8: save the file as UTF-8`},
 	{"UTF-16", "\xff\xfed\x00", `rollback.yaml:1:1: the file is UTF-16: save it as UTF-8`},
+	{"lone CR", "defaults:\n  tag: x\rservices:\n", `rollback.yaml:2:9: line break U+000D: end lines with LF or CR LF`},
+	{"line separator", "defaults: # a\u2028b\n", `rollback.yaml:1:14: line break U+2028: end lines with LF or CR LF`},
 	{"NUL", "defaults:\n  tag: \x00\n", `rollback.yaml:2:8: character U+0000 is not allowed in YAML: remove it`},
 }
 
@@ -334,13 +336,13 @@ func TestLargeFile(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
 	b.WriteString("services:\n")
-	for i := 0; b.Len() < MaxSize-100; i++ {
+	for i := 0; b.Len() < MaxSize/5; i++ {
 		fmt.Fprintf(&b, "  s%d: {tag: x}\n", i)
 	}
 	if _, err := Parse("rollback.yaml", []byte(b.String())); err != nil {
-		t.Errorf("a file just below the limit: %.300v", err)
+		t.Errorf("a large file without aliases: %.300v", err)
 	}
-	broken := b.String()[:strings.LastIndexByte(b.String()[:50_000], '\n')+1] + "  broken: [\n"
+	broken := b.String()[:strings.LastIndexByte(b.String()[:10_000], '\n')+1] + "  broken: [\n"
 	if _, err := Parse("rollback.yaml", []byte(broken)); err == nil {
 		t.Error("a broken line at the end is accepted")
 	} else if want := fmt.Sprintf("rollback.yaml:%d: ", strings.Count(broken, "\n")); !strings.HasPrefix(err.Error(), want) {

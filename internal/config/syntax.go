@@ -50,7 +50,9 @@ func characters(data []byte) *mistake {
 			return &mistake{line, column, fmt.Sprintf("byte 0x%02x is not UTF-8: save the file as UTF-8", data[i])}
 		case r == '\n':
 			line, column = line+1, 0
-		case r < ' ' && r != '\t' && r != '\r', r >= 0x7f && r <= 0x9f && r != 0x85, r == 0xfffe, r == 0xffff, r == '\ufeff' && i > 0:
+		case r == '\r' && (i+1 == len(data) || data[i+1] != '\n'), r == 0x85, r == 0x2028, r == 0x2029: // YAML counts lines by them, editors do not
+			return &mistake{line, column, fmt.Sprintf("line break U+%04X: end lines with LF or CR LF", r)}
+		case r < ' ' && r != '\t' && r != '\r', r >= 0x7f && r <= 0x9f, r == 0xfffe, r == 0xffff, r == '\ufeff' && i > 0:
 			return &mistake{line, column, fmt.Sprintf("character U+%04X is not allowed in YAML: remove it", r)}
 		}
 		i += size
