@@ -109,7 +109,6 @@ func newApp(env *Env) *cli.App {
 		},
 		Commands: env.commands(),
 	}
-	app.Setup()
 	for _, c := range app.Commands {
 		harden(c)
 	}
@@ -143,9 +142,9 @@ func (e *Env) version() string {
 // a word), and usage errors of ours.
 func harden(c *cli.Command) {
 	c.OnUsageError = usageError
-	before := c.Before
+	before, leaf := c.Before, len(c.Subcommands) == 0
 	c.Before = func(ctx *cli.Context) error {
-		if len(ctx.Command.Subcommands) == 0 && ctx.NArg() > 0 {
+		if leaf && ctx.NArg() > 0 {
 			return rollback.UsageErrorf("rollback %s takes no arguments, only flags; what to do with %q?", c.Name, ctx.Args().First())
 		}
 		if before != nil {

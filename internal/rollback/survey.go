@@ -148,6 +148,9 @@ func Look(ctx context.Context, w World, req Request, now time.Time) (*Survey, er
 		req.To = string(c) // commits are the same in either case
 		s.Request.To = req.To
 	}
+	if to := req.To; to != "" && to != Previous && !digestForm.MatchString(to) && !ValidTag(to) {
+		return nil, UsageErrorf("--to %q: want %q, a commit (7 to 40 hex digits), a tag or a digest (sha256: and 64 hex digits)", to, Previous)
+	}
 	named := w.namedRefs(req)
 	wantsList := req.List || req.To == Previous && (req.Act == ActRun || req.Act == ActRetag)
 
