@@ -42,12 +42,13 @@ func (c *Cluster) follow(ctx context.Context, k kind, namespace string, hints ch
 	version := "" // unknown: ask where "now" is
 	for failures := 0; ctx.Err() == nil; {
 		var err error
-		if version == "" {
+		fresh := version == ""
+		if fresh {
 			version, err = c.now(ctx, k, namespace)
 		}
 		if err == nil {
 			before := version
-			version, err = c.watch(ctx, k, namespace, version, hints)
+			version, err = c.watch(ctx, k, namespace, version, fresh, hints)
 			if version != before || err == nil {
 				failures = 0
 			}
@@ -76,8 +77,14 @@ func (c *Cluster) now(ctx context.Context, k kind, namespace string) (string, er
 }
 
 // watch sends hints until the watch ends. It returns the version to go on from, and nil when the server ended the watch in
-// good order.
-func (c *Cluster) watch(ctx context.Context, k kind, namespace, version string, hints chan<- struct{}) (string, error) {
+// good order. A fresh watch begins with a hint, because what changed just before it began is not told.
+func (c *Cluster) watch(ctx context.Context, k kind, namespace, version string, fresh bool, hints chan<- struct{}) (string, error) {
+	hint := func() {
+		select {
+		case hints <- struct{}{}:
+		default:
+		}
+	}
 	x := &exchange{stream: true}
 	// The server ends the watch by itself; the deadline is for one that has gone silent.
 	ctx, cancel := context.WithTimeout(context.WithValue(ctx, exchangeKey{}, x), watchFor+c.timeout)
@@ -95,6 +102,9 @@ func (c *Cluster) watch(ctx context.Context, k kind, namespace, version string, 
 		return version, failed
 	}
 	defer body.Close()
+	if fresh {
+		hint()
+	}
 	started := time.Now()
 	for events := json.NewDecoder(body); ; {
 		var e struct {
@@ -121,12 +131,8 @@ func (c *Cluster) watch(ctx context.Context, k kind, namespace, version string, 
 		if v := e.Object.Metadata.ResourceVersion; v != "" {
 			version = v
 		}
-		if e.Type == "BOOKMARK" {
-			continue
-		}
-		select {
-		case hints <- struct{}{}:
-		default:
+		if e.Type != "BOOKMARK" {
+			hint()
 		}
 	}
 }

@@ -278,30 +278,34 @@ func TestChanges(t *testing.T) {
 	s.Inject(forbidden("LIST daemonsets")) // gives up on these, silently
 	hints := c.Changes(ctx, "prod")
 	podLines := s.lines("/api/v1/namespaces/prod/pods")
-	change := `{"type":"MODIFIED","object":{"metadata":{"name":"x","resourceVersion":"%d"}}}`
-	podLines <- fmt.Sprintf(change, 100)
-	hint(t, hints, "a pod")
-	s.lines("/apis/apps/v1/namespaces/prod/deployments") <- fmt.Sprintf(change, 100)
-	hint(t, hints, "a deployment")
+	version := 1000
+	// Every fresh watch gives one hint by itself: when more changes than that are told, it is because they are seen.
+	changes := func(lines chan string, n int, what string) {
+		for range n {
+			version++
+			lines <- fmt.Sprintf(`{"type":"MODIFIED","object":{"metadata":{"name":"x","resourceVersion":"%d"}}}`, version)
+			hint(t, hints, what)
+		}
+	}
+	changes(podLines, 4, "a pod")
+	changes(s.lines("/apis/apps/v1/namespaces/prod/deployments"), 4, "a deployment")
 	// A bookmark is no change, but it is where the next watch starts.
-	podLines <- `{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"200"}}}`
+	podLines <- `{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"2000"}}}`
 	podLines <- "EOF"
-	podLines <- fmt.Sprintf(change, 201)
-	hint(t, hints, "after the end of a watch")
+	version = 2000
+	changes(podLines, 1, "after the end of a watch")
 	podLines <- `{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired"}}`
-	podLines <- fmt.Sprintf(change, 300)
-	hint(t, hints, "after 410")
+	version = 3000
+	changes(podLines, 2, "after 410")
 	podLines <- "not JSON"
-	podLines <- fmt.Sprintf(change, 400)
-	hint(t, hints, "after garbage")
+	changes(podLines, 1, "after garbage")
 	s.Inject(fake.Fault{Op: "WATCH pods", Times: 2, Status: 500})
 	s.Inject(fake.Fault{Op: "WATCH pods", Times: 1, Drop: true})
 	podLines <- `{"type":"ERROR","object":{"kind":"Status","code":500}}`
-	podLines <- fmt.Sprintf(change, 500)
-	hint(t, hints, "after failures")
+	changes(podLines, 1, "after failures")
 	// More changes than are looked at do not block.
-	for i := range 10 {
-		podLines <- fmt.Sprintf(change, 600+i)
+	for range 10 {
+		podLines <- `{"type":"MODIFIED","object":{"metadata":{"name":"x","resourceVersion":"5000"}}}`
 	}
 	cancel()
 	for range hints { // closed in the end
@@ -319,8 +323,8 @@ func TestChanges(t *testing.T) {
 		}
 	}
 	now := fmt.Sprint(s.version)
-	if want := []string{now, "200", now, "400", "400"}; len(versions) < 4 || versions[0] != want[0] || versions[1] != want[1] || versions[2] != want[2] {
-		t.Errorf("watched from %q", versions)
+	if want := []string{now, "2000", now, "3002", "3003"}; !slices.Equal(versions, want) {
+		t.Errorf("watched from %q, want %q", versions, want)
 	}
 }
 

@@ -132,6 +132,8 @@ func TestRollbackOfALiveCluster(t *testing.T) {
 	if err := s.ApplyAs("helm",
 		world.NewDeployment("prod", "payments", image+":latest", 3),
 		world.NewDeployment("prod", "worker", image+":latest", 1),
+		world.NewStatefulSet("prod", "ledger", image+":latest", 2),
+		world.NewDaemonSet("prod", "agent", image+":latest"),
 		world.NewConfigMap("prod", "app", map[string]string{"a": "1"}),
 		world.NewCronJob("prod", "report", image+":latest", "@daily"),
 	); err != nil {
@@ -144,11 +146,15 @@ func TestRollbackOfALiveCluster(t *testing.T) {
 		t.Fatalf("%+v, %v", id, err)
 	}
 	hints := c.Changes(ctx, "prod")
-	refs := []rollback.Ref{payments, {Kind: "Deployment", Namespace: "prod", Name: "worker"}}
+	refs := []rollback.Ref{payments,
+		{Kind: "Deployment", Namespace: "prod", Name: "worker"},
+		{Kind: "StatefulSet", Namespace: "prod", Name: "ledger"},
+		{Kind: "DaemonSet", Namespace: "prod", Name: "agent"},
+	}
 	until(t, c, hints, refs, runs(bad))
 
 	inv, err := c.Inventory(ctx, "prod")
-	if err != nil || len(inv.Workloads) != 3 || len(inv.Pods) != 4 || len(inv.Unknown) != 0 {
+	if err != nil || len(inv.Workloads) != 5 || len(inv.Pods) != 7 || len(inv.Unknown) != 0 {
 		t.Fatalf("%d workloads, %d pods, unknown %q, %v", len(inv.Workloads), len(inv.Pods), inv.Unknown, err)
 	}
 	for _, w := range inv.Workloads {
