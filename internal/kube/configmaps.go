@@ -4,6 +4,7 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"sync"
@@ -109,7 +110,7 @@ func (s *ConfigMaps) Put(ctx context.Context, name string, labels, data map[stri
 	})
 	if err != nil {
 		var f *rollback.CallError
-		if asCall(err, &f) && f.Kind == rollback.NotFound && version != "" { // deleted meanwhile
+		if errors.As(err, &f) && f.Kind == rollback.NotFound && version != "" { // deleted meanwhile
 			f.Kind = rollback.Conflict
 		}
 		return "", err

@@ -5,6 +5,7 @@ package kube
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -134,7 +135,7 @@ func without(k kind, err error) (string, error) {
 
 func missingNamespace(err error, namespace, where string) error {
 	var f *rollback.CallError
-	if ok := asCall(err, &f); ok {
+	if errors.As(err, &f) {
 		f.Fix = fmt.Sprintf("check the namespace %q and the context: %s has none of that name", namespace, where)
 	}
 	return err

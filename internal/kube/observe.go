@@ -5,7 +5,6 @@ package kube
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -204,5 +203,3 @@ func (c *Cluster) byOwner(list []unstructured.Unstructured, namespace string) (m
 	}
 	return owned, nil
 }
-
-func asCall(err error, f **rollback.CallError) bool { return errors.As(err, f) }
