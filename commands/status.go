@@ -11,7 +11,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/rollback-tools/rollback/internal/config"
-	"github.com/rollback-tools/rollback/internal/record"
 	"github.com/rollback-tools/rollback/internal/rollback"
 )
 
@@ -114,7 +113,9 @@ func (e *Env) status(c *cli.Context, tags bool) (*statusReport, error) {
 	for i, ns := range namespaces {
 		wg.Go(func() { inventories[i], errs[i] = cluster.Inventory(c.Context, ns) })
 		wg.Go(func() {
-			records[i], recordErrs[i] = record.New(cluster.ConfigMaps(ns), scope.Environment).ReadAll(c.Context)
+			in := scoped
+			in.Namespace = ns
+			records[i], recordErrs[i] = e.recordsOf(cluster, in).ReadAll(c.Context)
 		})
 	}
 	wg.Wait()
