@@ -254,11 +254,31 @@ const settled = 30 * time.Second
 // Seed brings the world into the state of the story: payments and its worker on a release that is bad since 42 minutes,
 // beside services that are well.
 func (w *World) Seed(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, settled)
-	defer cancel()
-	for _, s := range []string{"payments", "web", "checkout"} {
+	for _, s := range []string{"web", "checkout"} {
 		w.Registry.CreateRepository(s)
 	}
+	if _, err := w.Push("web", "New landing page", 3*24*time.Hour); err != nil {
+		return err
+	}
+	if _, err := w.Push("checkout", "Vouchers", 5*time.Hour); err != nil {
+		return err
+	}
+	if err := w.Cluster.Apply(
+		Workload("Deployment", "web", w.Image("web"), 2),
+		Workload("Deployment", "checkout", w.Image("checkout"), 2),
+	); err != nil {
+		return err
+	}
+	if err := w.SeedScope(ctx); err != nil {
+		return err
+	}
+	return w.settle(ctx, map[string]time.Duration{"deployments/web": 3 * 24 * time.Hour, "deployments/checkout": 5 * time.Hour})
+}
+
+// SeedScope brings in the one service that the story is about: four releases of payments, of which the last one runs, as a
+// Deployment, a StatefulSet and a CronJob.
+func (w *World) SeedScope(ctx context.Context) error {
+	w.Registry.CreateRepository("payments")
 	for _, r := range []struct {
 		title string
 		ago   time.Duration
@@ -274,34 +294,26 @@ func (w *World) Seed(ctx context.Context) error {
 		}
 		w.Releases = append(w.Releases, release)
 	}
-	if _, err := w.Push("web", "New landing page", 3*24*time.Hour); err != nil {
-		return err
-	}
-	if _, err := w.Push("checkout", "Vouchers", 5*time.Hour); err != nil {
-		return err
-	}
 	payments := w.Image("payments")
 	if err := w.Cluster.Apply(
 		Workload("Deployment", "payments", payments, 3),
 		Workload("StatefulSet", "payments-worker", payments, 2),
 		CronJob("payments-report", payments, "0 6 * * *"),
-		Workload("Deployment", "web", w.Image("web"), 2),
-		Workload("Deployment", "checkout", w.Image("checkout"), 2),
 	); err != nil {
 		return err
 	}
-	for _, x := range [][2]string{{"deployments", "payments"}, {"statefulsets", "payments-worker"}, {"deployments", "web"}, {"deployments", "checkout"}} {
-		if err := w.Cluster.WaitRollout(ctx, x[0], Namespace, x[1]); err != nil {
-			return fmt.Errorf("bringing up %s: %w", x[1], err)
-		}
-	}
-	return w.age()
+	return w.settle(ctx, map[string]time.Duration{"deployments/payments": 40 * time.Minute, "statefulsets/payments-worker": 40 * time.Minute})
 }
 
-// age sets the pods' birth back to when their images were deployed.
-func (w *World) age() error {
-	born := map[string]time.Duration{"payments": 40 * time.Minute, "payments-worker": 40 * time.Minute, "web": 3 * 24 * time.Hour, "checkout": 5 * time.Hour}
-	for app, ago := range born {
+// settle waits until the workloads are up, and sets their pods' birth back to when their images were deployed.
+func (w *World) settle(ctx context.Context, born map[string]time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, settled)
+	defer cancel()
+	for workload, ago := range born {
+		resource, app, _ := strings.Cut(workload, "/")
+		if err := w.Cluster.WaitRollout(ctx, resource, Namespace, app); err != nil {
+			return fmt.Errorf("bringing up %s: %w", app, err)
+		}
 		for _, p := range w.Cluster.List("pods", Namespace, "app="+app) {
 			meta, _ := p["metadata"].(map[string]any)
 			name, _ := meta["name"].(string)
