@@ -37,9 +37,10 @@ type Fault struct {
 type Request struct {
 	Op     string
 	Method string
-	Path   string // with the query
-	Time   time.Time
-	Bytes  int64 // of the answer's body
+	Path   string    // with the query
+	Start  time.Time // when it came, before any injected latency
+	Time   time.Time // when its answer was finished
+	Bytes  int64     // of the answer's body
 	Status int
 }
 
@@ -126,6 +127,7 @@ func matches(pattern, op string) bool {
 }
 
 func (s *Switchboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
 	op := s.Op(r)
 	s.mu.Lock()
 	latency := s.latency
@@ -158,7 +160,7 @@ func (s *Switchboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.requests = append(s.requests, Request{op, r.Method, r.URL.RequestURI(), time.Now(), c.bytes, c.status})
+		s.requests = append(s.requests, Request{op, r.Method, r.URL.RequestURI(), start, time.Now(), c.bytes, c.status})
 	}()
 	if fault != nil && s.fire(c, r, fault) {
 		return
