@@ -107,7 +107,7 @@ func TestUnknownThingsAreNoted(t *testing.T) {
 	t.Parallel()
 	s := New(Options{Namespaces: []string{"prod"}})
 	t.Cleanup(s.Close)
-	must(t, s.Apply(NewDeployment("prod", "payments", image, 0)))
+	must(t, s.Apply(NewDeployment("prod", "payments", image, 0), NewDaemonSet("prod", "agent", image), NewStatefulSet("prod", "db", image, 0)))
 	dep := "/apis/apps/v1/namespaces/prod/deployments/payments"
 	for _, c := range []struct {
 		method, path, body, media string
@@ -128,6 +128,9 @@ func TestUnknownThingsAreNoted(t *testing.T) {
 		{"PATCH", dep, `[{"op":"move","path":"/a"}]`, "application/json-patch+json", 400},
 		{"POST", inProd + "configmaps", "a: b", "application/yaml", 415},
 		{"DELETE", dep + "?propagationPolicy=Foreground", "", "", 400},
+		{"PATCH", dep, `{"spec":{"template":{"spec":{"affinity":{"podAffinity":{}}}}}}`, "application/merge-patch+json", 400},
+		{"PATCH", "/apis/apps/v1/namespaces/prod/daemonsets/agent", `{"spec":{"updateStrategy":{"rollingUpdate":{"maxSurge":1,"maxUnavailable":0}}}}`, "application/merge-patch+json", 400},
+		{"PATCH", "/apis/apps/v1/namespaces/prod/statefulsets/db", `{"spec":{"updateStrategy":{"rollingUpdate":{"maxUnavailable":2}}}}`, "application/merge-patch+json", 400},
 		{"POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", `{"apiVersion":"authorization.k8s.io/v1","kind":"SelfSubjectAccessReview","spec":{"resourceAttributes":{"verb":"get","fieldSelector":{}}}}`, "application/json", 400},
 	} {
 		before := len(s.Refused())
@@ -146,10 +149,10 @@ func TestUnknownThingsAreNoted(t *testing.T) {
 	if code, _ := ask(s, "GET", inProd+"pods", "", "Accept", "application/vnd.kubernetes.protobuf"); code != 406 {
 		t.Errorf("protobuf alone: %d", code)
 	}
-	if code, _ := ask(s, "PATCH", dep+"?fieldValidation=Strict", `{"spec":{"replica":1}}`, "Content-Type", "application/merge-patch+json"); code != 400 || len(s.Refused()) != 17 {
+	if code, _ := ask(s, "PATCH", dep+"?fieldValidation=Strict", `{"spec":{"replica":1}}`, "Content-Type", "application/merge-patch+json"); code != 400 || len(s.Refused()) != 20 {
 		t.Errorf("strict validation as asked for: %d, %d noted", code, len(s.Refused()))
 	}
-	if code, _ := ask(s, "GET", "/openapi/v3", ""); code != 404 || len(s.Refused()) != 17 {
+	if code, _ := ask(s, "GET", "/openapi/v3", ""); code != 404 || len(s.Refused()) != 20 {
 		t.Errorf("openapi: %d", code)
 	}
 }

@@ -24,8 +24,8 @@ var ErrImageNotFound = errors.New("not found")
 // mentioning, and a registry that has no image.
 type Options struct {
 	// Resolve asks the registry which digest ("sha256:…") an image reference names now, as a node does when it pulls. It is
-	// called without locks, in its own goroutine, must be bounded in time, and returns ErrImageNotFound (wrapped or not) for
-	// what does not exist.
+	// called without locks, in its own goroutine, must be bounded in time (Close waits for it), and returns ErrImageNotFound
+	// (wrapped or not) for what does not exist. A reference by digest resolves to that digest, if the registry has it.
 	Resolve func(ref string) (digest string, err error)
 	// ImageID is how the nodes report an image; nil means RepoDigest.
 	ImageID ImageIDForm

@@ -111,9 +111,11 @@ func ordinal(name string) int {
 	return n
 }
 
-func (x *stateful) create(n, partition int) {
+// create makes the pod of slot i: below the partition from the revision that was complete last.
+func (x *stateful) create(i, partition int) {
 	revision := x.update
-	if str(x.o.data, "spec", "updateStrategy", "type") == "RollingUpdate" && n < partition {
+	n := i + num(x.o.data, "spec", "ordinals", "start")
+	if str(x.o.data, "spec", "updateStrategy", "type") == "RollingUpdate" && i < partition {
 		revision = x.s.find(revisions, x.o.ns, x.current)
 	}
 	template := copyTree(dict(revision.data, "data", "spec", "template"))
@@ -157,7 +159,7 @@ func (x *stateful) sync() {
 	slices.SortFunc(condemned, func(a, b *object) int { return ordinal(b.name) - ordinal(a.name) })
 	for i, p := range slots {
 		if p == nil {
-			x.create(first+i, partition)
+			x.create(i, partition)
 			if ordered {
 				return
 			}
@@ -203,21 +205,16 @@ func (x *stateful) sync() {
 	if str(spec, "updateStrategy", "type") == "OnDelete" {
 		return
 	}
-	gone, _ := share(get(spec, "updateStrategy", "rollingUpdate", "maxUnavailable"), want, true)
-	gone = max(gone, 1)
-	down := 0
-	for i := want - 1; i >= partition-first && i >= 0; i-- {
+	for i := want - 1; i >= max(partition, 0); i-- {
 		p := slots[i]
-		switch {
-		case p == nil:
-			down++
-		case revisionOf(p) != x.update.name && !terminating(p):
-			x.delete(p)
-			down++
-		case !x.healthy(p):
-			down++
+		if p == nil {
+			return
 		}
-		if down >= gone {
+		if revisionOf(p) != x.update.name && !terminating(p) {
+			x.delete(p)
+			return
+		}
+		if !x.healthy(p) {
 			return
 		}
 	}

@@ -8,8 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"reflect"
-	"strings"
 )
 
 type tree = map[string]any
@@ -178,7 +176,38 @@ func count(t tree, n int, key string) {
 	t[key] = int64(n)
 }
 
-func equal(a, b any) bool { return reflect.DeepEqual(a, b) }
+// equal compares trees. A nil map or list is no different from an empty one.
+func equal(a, b any) bool {
+	switch a := a.(type) {
+	case tree:
+		b, ok := b.(tree)
+		if !ok || len(a) != len(b) {
+			return false
+		}
+		for k, v := range a {
+			if w, ok := b[k]; !ok || !equal(v, w) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		b, ok := b.([]any)
+		if !ok || len(a) != len(b) {
+			return false
+		}
+		for i, v := range a {
+			if !equal(v, b[i]) {
+				return false
+			}
+		}
+		return true
+	}
+	switch b.(type) {
+	case tree, []any:
+		return false
+	}
+	return a == b
+}
 
 func strs(l []any) []string {
 	var out []string
@@ -206,5 +235,3 @@ func named(l []any, key, value string) tree {
 	}
 	return nil
 }
-
-func joinPath(p []string) string { return strings.Join(p, ".") }

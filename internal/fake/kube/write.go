@@ -20,6 +20,83 @@ func (s *Server) precheck(r *resource, o tree, validation string) error {
 	return e
 }
 
+// beyond refuses what Kubernetes does and the controllers and nodes here do not.
+func beyond(r *resource, o, old tree) error {
+	spec := dict(o, "spec")
+	template, path := templateOf(r, o)
+	switch {
+	case r == daemonSets && equal(get(spec, "updateStrategy", "rollingUpdate", "maxSurge"), int64(0)) == has(spec, "updateStrategy", "rollingUpdate"):
+		// none
+	case r == daemonSets:
+		return refuse("maxSurge of a DaemonSet")
+	case r == statefulSet && has(spec, "updateStrategy", "rollingUpdate", "maxUnavailable"):
+		return refuse("maxUnavailable of a StatefulSet")
+	case r == jobs && (str(spec, "completionMode") == "Indexed" || has(spec, "activeDeadlineSeconds") || has(spec, "ttlSecondsAfterFinished")):
+		return refuse("completionMode Indexed, activeDeadlineSeconds and ttlSecondsAfterFinished of a Job")
+	case r == pods && old != nil && !equal(images(spec), images(dict(old, "spec"))):
+		return refuse("a new image for a running pod")
+	}
+	if has(template, "spec", "affinity") || has(template, "spec", "topologySpreadConstraints") {
+		return refuse("%s.spec.affinity and topologySpreadConstraints", path)
+	}
+	return nil
+}
+
+func images(spec tree) []any {
+	var out []any
+	for _, list := range []string{"initContainers", "containers"} {
+		for _, c := range items(spec, list) {
+			out = append(out, get(c, "image"))
+		}
+	}
+	return out
+}
+
+// tidy drops what a real server does not keep: nulls, and empty labels, annotations, data and node selectors.
+func tidy(r *resource, o tree) {
+	if r.custom || r == events {
+		return
+	}
+	for _, k := range []string{"metadata", "spec", "data"} {
+		if v := o[k]; v != nil {
+			dropNulls(v)
+		} else {
+			delete(o, k)
+		}
+	}
+	drop := func(t tree, key string) {
+		if m, ok := t[key].(tree); ok && len(m) == 0 {
+			delete(t, key)
+		}
+	}
+	template, _ := templateOf(r, o)
+	for _, m := range []tree{dict(o, "metadata"), dict(template, "metadata")} {
+		drop(m, "labels")
+		drop(m, "annotations")
+	}
+	drop(o, "data")
+	drop(o, "binaryData")
+	drop(dict(o, "spec"), "nodeSelector")
+	drop(dict(template, "spec"), "nodeSelector")
+}
+
+func dropNulls(v any) {
+	switch v := v.(type) {
+	case tree:
+		for k, x := range v {
+			if x == nil {
+				delete(v, k)
+			} else {
+				dropNulls(x)
+			}
+		}
+	case []any:
+		for _, x := range v {
+			dropNulls(x)
+		}
+	}
+}
+
 // wrongType finds values that do not decode into the Go types of a real server.
 func wrongType(r *resource, o tree) error {
 	check := func(m any, field string) error {
@@ -125,8 +202,12 @@ func (s *Server) admit(r *resource, ns string, o tree, manager, validation strin
 	if r.status && r != nodes {
 		delete(o, "status")
 	}
+	tidy(r, o)
 	defaults(r, o)
 	if err := validate(r, o, nil); err != nil {
+		return nil, err
+	}
+	if err := beyond(r, o, nil); err != nil {
 		return nil, err
 	}
 	if s.find(r, ns, name) != nil {
@@ -203,8 +284,12 @@ func (s *Server) update(old *object, o tree, manager, sub, validation string, dr
 			delete(o, "status")
 		}
 	}
+	tidy(r, o)
 	defaults(r, o)
 	if err := validate(r, o, old.data); err != nil {
+		return nil, err
+	}
+	if err := beyond(r, o, old.data); err != nil {
 		return nil, err
 	}
 	if equal(o, old.data) {
