@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -80,6 +81,10 @@ func (e *Env) Getenv(key string) string {
 func Main(ctx context.Context, env *Env, args []string) int {
 	env.redactor = redact.New(env.Environ)
 	err := newApp(env).RunContext(ctx, append([]string{"rollback"}, args...))
+	var topic cli.ExitCoder // what the library says by itself: --help about something that is not there
+	if errors.As(err, &topic) {
+		err = rollback.UsageErrorf("%w", err)
+	}
 	if err != nil {
 		env.explain(err)
 	}
@@ -157,6 +162,9 @@ func harden(c *cli.Command) {
 	}
 }
 
+// badSwitch is how package flag words a switch with a value that is none.
+var badSwitch = regexp.MustCompile(`^invalid boolean value (".*") for -(\S+): `)
+
 func usageError(c *cli.Context, err error, _ bool) error {
 	where := "rollback"
 	if c.Command != nil && c.Command.Name != "" && c.Command.Name != "rollback" {
@@ -174,6 +182,10 @@ func usageError(c *cli.Context, err error, _ bool) error {
 		if near := nearest(strings.TrimLeft(name, "-"), known); near != "" {
 			text += fmt.Sprintf(", did you mean --%s?", near)
 		}
+	} else if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
+		text = fmt.Sprintf("--%s needs a value", strings.TrimLeft(name, "-"))
+	} else if m := badSwitch.FindStringSubmatch(text); m != nil {
+		text = fmt.Sprintf("--%s: %s is neither true nor false", m[2], m[1])
 	}
 	e := rollback.UsageErrorf("%s: %s", where, text).(*rollback.Error)
 	e.Next = []string{where + " --help"}
