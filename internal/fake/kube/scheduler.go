@@ -45,8 +45,8 @@ func asks(pod tree) load {
 func boundTo(pod tree) string {
 	for _, term := range items(pod, "spec", "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms") {
 		for _, f := range items(term, "matchFields") {
-			if v := items(f, "values"); str(f, "key") == "metadata.name" && len(v) == 1 {
-				return v[0].(string)
+			if v := strs(items(f, "values")); str(f, "key") == "metadata.name" && len(v) == 1 {
+				return v[0]
 			}
 		}
 	}

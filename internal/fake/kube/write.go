@@ -5,7 +5,9 @@ package kube
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -433,17 +435,24 @@ func (s *Server) scale(q request, in any) (int, any, error) {
 }
 
 func scaleOf(o *object) tree {
-	sel := ""
+	var terms []string
 	for _, r := range podSelector(dict(o.data, "spec", "selector")) {
-		if sel != "" {
-			sel += ","
+		switch r.op {
+		case "=":
+			terms = append(terms, r.key+"="+r.values[0])
+		case "exists":
+			terms = append(terms, r.key)
+		case "!":
+			terms = append(terms, "!"+r.key)
+		default:
+			terms = append(terms, fmt.Sprintf("%s %s (%s)", r.key, r.op, strings.Join(r.values, ",")))
 		}
-		sel += r.key + "=" + r.values[0]
 	}
+	slices.Sort(terms)
 	return tree{"kind": "Scale", "apiVersion": "autoscaling/v1",
 		"metadata": tree{"name": o.name, "namespace": o.ns, "uid": o.uid, "resourceVersion": strconv.FormatInt(o.version, 10), "creationTimestamp": get(o.data, "metadata", "creationTimestamp")},
 		"spec":     tree{"replicas": int64(num(o.data, "spec", "replicas"))},
-		"status":   tree{"replicas": int64(num(o.data, "status", "replicas")), "selector": sel}}
+		"status":   tree{"replicas": int64(num(o.data, "status", "replicas")), "selector": strings.Join(terms, ",")}}
 }
 
 // orphan takes the owner off its dependants. s.mu is held.
