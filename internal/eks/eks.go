@@ -1,8 +1,5 @@
 // Package eks finds the API server of an EKS cluster and makes the tokens it takes, without the aws CLI: what
 // `cluster: {eks: name, region}` needs.
-//
-// It uses the SDK's service/eks rather than its own signed GET: that costs 0.6 MB of the binary and brings every
-// partition's host names, AWS_ENDPOINT_URL_EKS and typed errors with it.
 package eks
 
 import (
@@ -12,14 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"regexp"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
-	"github.com/aws/aws-sdk-go-v2/service/eks"
-	"github.com/aws/aws-sdk-go-v2/service/eks/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/rollback-tools/rollback/internal/awsconfig"
@@ -50,9 +44,6 @@ type Access struct {
 	tokens *tokens
 }
 
-// clusterName is EKS's rule for names (https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateCluster.html).
-var clusterName = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z_-]{0,99}$`)
-
 // Describe asks EKS for the cluster. It takes one call, and the right eks:DescribeCluster.
 func Describe(ctx context.Context, c Config) (Access, error) {
 	if err := c.validate(); err != nil {
@@ -65,8 +56,12 @@ func Describe(ctx context.Context, c Config) (Access, error) {
 	return describe(ctx, cfg, c.Name)
 }
 
+// letters are those a cluster's name is made of; the first is neither - nor _
+// (https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateCluster.html).
+const letters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_"
+
 func (c Config) validate() error {
-	if !clusterName.MatchString(c.Name) {
+	if c.Name == "" || len(c.Name) > 100 || strings.Trim(c.Name, letters) != "" || strings.ContainsAny(c.Name[:1], "-_") {
 		return rollback.UsageErrorf("cluster %q is not the name of an EKS cluster: want letters, digits, - and _, at most 100", c.Name)
 	}
 	return nil
@@ -76,7 +71,7 @@ func describe(ctx context.Context, cfg aws.Config, name string) (Access, error) 
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	op := "DescribeCluster " + name
-	out, err := eks.NewFromConfig(cfg).DescribeCluster(ctx, &eks.DescribeClusterInput{Name: &name})
+	found, err := ask(ctx, cfg, name)
 	if err != nil {
 		err = awsconfig.CallError("eks", op, err)
 		var e *rollback.CallError
@@ -90,7 +85,7 @@ func describe(ctx context.Context, cfg aws.Config, name string) (Access, error) 
 		}
 		return Access{}, err
 	}
-	a, err := read(out.Cluster, name, cfg.Region)
+	a, err := read(found, name, cfg.Region)
 	if err != nil {
 		return Access{}, err
 	}
@@ -100,7 +95,7 @@ func describe(ctx context.Context, cfg aws.Config, name string) (Access, error) 
 
 // read checks what EKS says about the cluster. Nothing of it is used unless all of it makes sense: it decides which
 // production is touched.
-func read(c *types.Cluster, name, region string) (Access, error) {
+func read(c *description, name, region string) (Access, error) {
 	op := "DescribeCluster " + name
 	broken := func(format string, args ...any) (Access, error) {
 		return Access{}, &rollback.CallError{System: "eks", Op: op, Kind: rollback.Broken, Err: fmt.Errorf(format, args...)}
@@ -108,12 +103,12 @@ func read(c *types.Cluster, name, region string) (Access, error) {
 	if c == nil {
 		return broken("the answer holds no cluster")
 	}
-	if got := aws.ToString(c.Name); got != name {
-		return broken("asked for %s, the answer is about %q", name, got)
+	if c.Name != name {
+		return broken("asked for %s, the answer is about %q", name, c.Name)
 	}
-	a := Access{Name: name, Region: region, Server: aws.ToString(c.Endpoint), ARN: aws.ToString(c.Arn), Version: aws.ToString(c.Version)}
+	a := Access{Name: name, Region: region, Server: c.Endpoint, ARN: c.ARN, Version: c.Version}
 	if a.Server == "" { // a cluster that is being made, or could not be made
-		return Access{}, &rollback.CallError{System: "eks", Op: op, Kind: rollback.Rejected, Code: string(c.Status),
+		return Access{}, &rollback.CallError{System: "eks", Op: op, Kind: rollback.Rejected, Code: c.Status,
 			Err: errors.New("the cluster has no API endpoint"), Fix: "wait until the cluster is ACTIVE"}
 	}
 	if u, err := url.Parse(a.Server); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
@@ -124,13 +119,13 @@ func read(c *types.Cluster, name, region string) (Access, error) {
 		return broken("the ARN %q is not that of cluster %s in %s", a.ARN, name, region)
 	}
 	a.Account = id.AccountID
-	if c.CertificateAuthority == nil {
+	if c.CertificateAuthority.Data == "" {
 		return broken("the answer holds no certificate authority")
 	}
-	if a.CA, err = certificates(aws.ToString(c.CertificateAuthority.Data)); err != nil {
+	if a.CA, err = certificates(c.CertificateAuthority.Data); err != nil {
 		return broken("the certificate authority: %w", err)
 	}
-	if v := c.ResourcesVpcConfig; v != nil {
+	if v := c.ResourcesVPCConfig; v != nil {
 		a.Private = !v.EndpointPublicAccess
 	}
 	return a, nil

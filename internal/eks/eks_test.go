@@ -19,7 +19,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/eks/types"
 	"go.uber.org/goleak"
 
 	"github.com/rollback-tools/rollback/internal/fake"
@@ -306,7 +305,9 @@ func FuzzRead(f *testing.F) {
 	f.Add("prod", "https://", "arn:aws:eks:::", "")
 	f.Add("", "", "", "LS0t")
 	f.Fuzz(func(t *testing.T, name, endpoint, arn, ca string) {
-		a, err := read(&types.Cluster{Name: &name, Endpoint: &endpoint, Arn: &arn, CertificateAuthority: &types.Certificate{Data: &ca}}, "prod", "eu-west-1")
+		c := description{Name: name, Endpoint: endpoint, ARN: arn}
+		c.CertificateAuthority.Data = ca
+		a, err := read(&c, "prod", "eu-west-1")
 		if err == nil && (!strings.HasPrefix(strings.ToLower(a.Server), "https://") || len(a.CA) == 0 || !strings.HasSuffix(a.ARN, ":cluster/prod")) {
 			t.Errorf("%+v", a)
 		}
