@@ -1,0 +1,535 @@
+package kubeworld
+
+// One pod on a node, from binding to end. Words and reasons of events and states are the kubelet's own:
+// https://github.com/kubernetes/kubernetes/tree/v1.37.2/pkg/kubelet (images/image_manager.go, kuberuntime, prober).
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/ptr"
+)
+
+type run struct {
+	nodes    *nodes
+	pod      *corev1.Pod // as it was bound
+	settings *namespaceSettings
+	recorder record.EventRecorder
+
+	ctx    context.Context // ends when the pod is gone
+	cancel context.CancelFunc
+	work   context.Context // ends when the pod is to end
+	stop   context.CancelFunc
+
+	mu         sync.Mutex
+	inits      []*container
+	mains      []*container
+	started    metav1.Time
+	ip         string
+	ended      bool // by deletion
+	conditions []corev1.PodCondition
+	dirty      chan struct{}
+}
+
+type role int
+
+const (
+	mainRole role = iota
+	initRole
+	sidecarRole
+)
+
+type container struct {
+	spec   corev1.Container
+	role   role
+	ref    *corev1.ObjectReference // what events are about
+	status corev1.ContainerStatus
+	begun  chan struct{} // closed at the first start
+	done   bool          // ended for good
+	ok     bool          // with exit code 0
+	fails  int           // pulls that failed in a row
+	crash  int
+	log    map[string]string // container ID → what it wrote
+}
+
+func newRun(n *nodes, pod *corev1.Pod, recorder record.EventRecorder, ip string) *run {
+	r := &run{nodes: n, pod: pod, settings: n.settings.of(pod.Namespace), recorder: recorder, started: metav1.Now(), ip: ip, dirty: make(chan struct{}, 1)}
+	r.ctx, r.cancel = context.WithCancel(n.ctx)
+	r.work, r.stop = context.WithCancel(r.ctx)
+	make1 := func(spec corev1.Container, role role, list, reason string) *container {
+		return &container{
+			spec: spec, role: role, begun: make(chan struct{}), log: map[string]string{},
+			ref: &corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID,
+				ResourceVersion: pod.ResourceVersion, FieldPath: fmt.Sprintf("spec.%s{%s}", list, spec.Name)},
+			status: corev1.ContainerStatus{Name: spec.Name, Image: spec.Image, Started: ptr.To(false), State: waiting(reason, "")},
+		}
+	}
+	reason := "ContainerCreating"
+	if len(pod.Spec.InitContainers) > 0 {
+		reason = "PodInitializing"
+	}
+	for _, c := range pod.Spec.InitContainers {
+		role := initRole
+		if ptr.Deref(c.RestartPolicy, "") == corev1.ContainerRestartPolicyAlways {
+			role = sidecarRole
+		}
+		r.inits = append(r.inits, make1(c, role, "initContainers", "PodInitializing"))
+	}
+	for _, c := range pod.Spec.Containers {
+		r.mains = append(r.mains, make1(c, mainRole, "containers", reason))
+	}
+	return r
+}
+
+func waiting(reason, message string) corev1.ContainerState {
+	return corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}}
+}
+
+// sleep waits; false means that ctx ended before.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// end begins the end of the pod.
+func (r *run) end() { r.stop() }
+
+// live is the whole life of the pod on its node.
+func (r *run) live() {
+	var all sync.WaitGroup
+	all.Go(r.report)
+	all.Go(r.containers)
+	r.change(func() {})
+	<-r.work.Done()
+	if r.ctx.Err() == nil {
+		r.kill()
+	}
+	all.Wait()
+}
+
+// containers starts them: the init containers one after another, then all others.
+func (r *run) containers() {
+	if !r.mount() {
+		return
+	}
+	var all sync.WaitGroup
+	defer all.Wait()
+	for _, c := range r.inits {
+		if c.role == sidecarRole {
+			all.Go(func() { r.container(c) })
+			select {
+			case <-c.begun:
+				continue
+			case <-r.work.Done():
+				return
+			}
+		}
+		if r.container(c); !r.is(func() bool { return c.ok }) {
+			return
+		}
+	}
+	for _, c := range r.mains {
+		all.Go(func() { r.container(c) })
+	}
+}
+
+// mount waits for the ConfigMaps that the pod mounts.
+func (r *run) mount() bool {
+	for _, v := range r.pod.Spec.Volumes {
+		if v.ConfigMap == nil || ptr.Deref(v.ConfigMap.Optional, false) {
+			continue
+		}
+		for {
+			_, err := r.nodes.client.CoreV1().ConfigMaps(r.pod.Namespace).Get(r.work, v.ConfigMap.Name, metav1.GetOptions{})
+			if err == nil {
+				break
+			}
+			if apierrors.IsNotFound(err) {
+				r.recorder.Eventf(r.pod, corev1.EventTypeWarning, "FailedMount", "MountVolume.SetUp failed for volume %q : configmap %q not found", v.Name, v.ConfigMap.Name)
+			}
+			if !sleep(r.work, r.settings.delays().PullBackoff) {
+				return false
+			}
+		}
+	}
+	return r.work.Err() == nil
+}
+
+// container runs one container until it has ended for good or the pod ends.
+func (r *run) container(c *container) {
+	for {
+		digest, ok := r.image(c)
+		if !ok {
+			return
+		}
+		b := r.settings.behaviour(r.pod, digest)
+		if why := r.unmakeable(c, b.ConfigError); why != "" {
+			r.event(c, corev1.EventTypeWarning, "Failed", "Error: "+why)
+			r.wait(c, "CreateContainerConfigError", why)
+			if !sleep(r.work, r.settings.delays().PullBackoff) {
+				return
+			}
+			continue
+		}
+		d := r.settings.delays()
+		if !sleep(r.work, d.Start) {
+			return
+		}
+		id := containerID()
+		imageID, err := r.nodes.resolver.imageID(r.work, r.settings, c.spec.Image, digest)
+		if err != nil { // the registry went away in between
+			r.pullFailed(c, err)
+			continue
+		}
+		r.event(c, corev1.EventTypeNormal, "Created", "Container created")
+		crash := b.Crash && (b.Crashes == 0 || c.crash < b.Crashes)
+		ends := c.role == initRole || c.role == mainRole && r.pod.Spec.RestartPolicy != corev1.RestartPolicyAlways
+		log := b.Logs
+		if log == "" {
+			log = fmt.Sprintf("%s starting, image %s\n", c.spec.Name, digest)
+			if crash {
+				log += "fatal: giving up\n"
+			}
+		}
+		begun := metav1.Now()
+		r.change(func() {
+			if c.status.ContainerID != "" {
+				c.status.RestartCount++
+			}
+			c.keepLast()
+			c.status.ContainerID, c.status.ImageID, c.status.Image = id, imageID, canonicalImage(c.spec.Image)
+			c.status.State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: begun}}
+			c.status.Started = ptr.To(true)
+			c.log[id] = log
+			select {
+			case <-c.begun:
+			default:
+				close(c.begun)
+			}
+		})
+		r.event(c, corev1.EventTypeNormal, "Started", "Container started")
+
+		life, over := context.WithCancel(r.work)
+		code := 0
+		switch {
+		case crash:
+			if c.role != initRole {
+				go r.ready(life, c, b.NeverReady, b.ReadyAfter)
+			}
+			code = max(b.ExitCode, 1)
+			sleep(life, b.CrashAfter)
+		case ends:
+			sleep(life, d.Run)
+		default:
+			r.ready(life, c, b.NeverReady, b.ReadyAfter)
+			<-life.Done()
+		}
+		over()
+		if r.work.Err() != nil {
+			return
+		}
+		if !r.again(c, code, id, begun) {
+			return
+		}
+	}
+}
+
+// again records the end of a container; true means that it is to be started once more, after the wait that is due.
+func (r *run) again(c *container, code int, id string, begun metav1.Time) bool {
+	again := c.role == sidecarRole
+	switch policy := r.pod.Spec.RestartPolicy; c.role {
+	case mainRole:
+		again = policy == corev1.RestartPolicyAlways || policy == corev1.RestartPolicyOnFailure && code != 0
+	case initRole:
+		again = code != 0 && policy != corev1.RestartPolicyNever
+	}
+	r.change(func() {
+		c.status.State = corev1.ContainerState{Terminated: terminated(code, id, begun)}
+		c.status.Ready, c.status.Started = false, ptr.To(false)
+		c.ok, c.done = code == 0, !again
+		c.crash++
+	})
+	if !again {
+		return false
+	}
+	if c.crash == 1 { // the first restart does not wait
+		return sleep(r.work, r.settings.delays().Start)
+	}
+	n := min(c.crash-2, 5)
+	name := fmt.Sprintf("%s_%s(%s)", r.pod.Name, r.pod.Namespace, r.pod.UID)
+	r.event(c, corev1.EventTypeWarning, "BackOff", fmt.Sprintf("Back-off restarting failed container %s in pod %s", c.spec.Name, name))
+	r.wait(c, "CrashLoopBackOff", fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", min(10*time.Second<<n, 5*time.Minute), c.spec.Name, name))
+	return sleep(r.work, r.settings.delays().CrashLoop<<n)
+}
+
+func terminated(code int, id string, begun metav1.Time) *corev1.ContainerStateTerminated {
+	reason := "Error"
+	switch code {
+	case 0:
+		reason = "Completed"
+	case 137:
+		reason = "OOMKilled"
+	}
+	return &corev1.ContainerStateTerminated{ExitCode: int32(code), Reason: reason, StartedAt: begun, FinishedAt: metav1.Now(), ContainerID: id}
+}
+
+// keepLast moves the state of a container that has ended into its last state. r.mu is held.
+func (c *container) keepLast() {
+	if c.status.State.Terminated != nil {
+		c.status.LastTerminationState = corev1.ContainerState{Terminated: c.status.State.Terminated}
+	}
+}
+
+// ready makes a running container ready when it is time, and lets its probe fail until then.
+func (r *run) ready(life context.Context, c *container, never bool, after time.Duration) {
+	d := r.settings.delays()
+	wait, probed := d.Ready, never || after > 0
+	if after > 0 {
+		wait = after
+	}
+	until := time.Now().Add(wait)
+	for probed && (never || time.Now().Before(until)) {
+		step := d.Probe
+		if !never {
+			step = min(step, time.Until(until))
+		}
+		if !sleep(life, step) {
+			return
+		}
+		if never || time.Now().Before(until) {
+			r.event(c, corev1.EventTypeWarning, "Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 503")
+		}
+	}
+	if probed || sleep(life, wait) {
+		r.change(func() { c.status.Ready = life.Err() == nil })
+	}
+}
+
+// unmakeable says why a container cannot be made: what its environment refers to and the namespace does not have.
+func (r *run) unmakeable(c *container, told string) string {
+	if told != "" {
+		return told
+	}
+	get := func(name string, optional *bool, key string) string {
+		if ptr.Deref(optional, false) {
+			return ""
+		}
+		m, err := r.nodes.client.CoreV1().ConfigMaps(r.pod.Namespace).Get(r.work, name, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err):
+			return fmt.Sprintf("configmap %q not found", name)
+		case err == nil && key != "":
+			if _, ok := m.Data[key]; !ok {
+				return fmt.Sprintf("couldn't find key %s in ConfigMap %s/%s", key, r.pod.Namespace, name)
+			}
+		}
+		return ""
+	}
+	for _, e := range c.spec.EnvFrom {
+		if x := e.ConfigMapRef; x != nil {
+			if why := get(x.Name, x.Optional, ""); why != "" {
+				return why
+			}
+		}
+	}
+	for _, e := range c.spec.Env {
+		if e.ValueFrom != nil && e.ValueFrom.ConfigMapKeyRef != nil {
+			x := e.ValueFrom.ConfigMapKeyRef
+			if why := get(x.Name, x.Optional, x.Key); why != "" {
+				return why
+			}
+		}
+	}
+	return ""
+}
+
+// kill ends the pod: containers first, then the object.
+func (r *run) kill() {
+	r.mu.Lock()
+	for _, c := range append(slices.Clone(r.mains), r.inits...) {
+		if c.status.State.Running != nil {
+			r.event(c, corev1.EventTypeNormal, "Killing", "Stopping container "+c.spec.Name)
+		}
+	}
+	r.mu.Unlock()
+	if !sleep(r.ctx, r.settings.delays().Termination) {
+		return
+	}
+	r.change(func() {
+		r.ended = true
+		for _, c := range append(slices.Clone(r.mains), r.inits...) {
+			if run := c.status.State.Running; run != nil {
+				c.status.State = corev1.ContainerState{Terminated: terminated(143, c.status.ContainerID, run.StartedAt)}
+			}
+			c.status.Ready, c.status.Started = false, ptr.To(false)
+			c.done = true
+		}
+	})
+	err := r.nodes.client.CoreV1().Pods(r.pod.Namespace).Delete(r.ctx, r.pod.Name, metav1.DeleteOptions{
+		GracePeriodSeconds: ptr.To[int64](0), Preconditions: &metav1.Preconditions{UID: &r.pod.UID},
+	})
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) && r.ctx.Err() == nil {
+		r.recorder.Eventf(r.pod, corev1.EventTypeWarning, "FailedKillPod", "error killing pod: %v", err)
+	}
+}
+
+func (r *run) event(c *container, kind, reason, message string) {
+	r.recorder.Event(c.ref, kind, reason, message)
+}
+
+// wait shows a container as waiting.
+func (r *run) wait(c *container, reason, message string) {
+	r.change(func() {
+		c.keepLast()
+		c.status.State, c.status.Ready, c.status.Started = waiting(reason, message), false, ptr.To(false)
+	})
+}
+
+// change changes the run and has its status written.
+func (r *run) change(f func()) {
+	r.mu.Lock()
+	f()
+	r.mu.Unlock()
+	select {
+	case r.dirty <- struct{}{}:
+	default:
+	}
+}
+
+func (r *run) is(f func() bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return f()
+}
+
+// report writes the status whenever it has changed. As with a kubelet, states that last shorter than a write are not seen.
+func (r *run) report() {
+	for {
+		select {
+		case <-r.dirty:
+		case <-r.ctx.Done():
+			return
+		}
+		for n := 0; ; n++ {
+			err := r.nodes.patchStatus(r.ctx, r.pod, r.status())
+			if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) || !sleep(r.ctx, 50*time.Millisecond) {
+				break
+			}
+		}
+	}
+}
+
+// status is that of the pod as its containers are.
+func (r *run) status() corev1.PodStatus {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := corev1.PodStatus{
+		Phase: r.phase(), HostIP: "127.0.0.1", HostIPs: []corev1.HostIP{{IP: "127.0.0.1"}}, PodIP: r.ip, PodIPs: []corev1.PodIP{{IP: r.ip}},
+		StartTime: &r.started, ObservedGeneration: r.pod.Generation,
+	}
+	var uninitialized, unready []string
+	for _, c := range r.inits {
+		st := c.status
+		st.Ready = st.Ready || c.role == initRole && c.ok
+		s.InitContainerStatuses = append(s.InitContainerStatuses, st)
+		if c.role == initRole && !c.ok || c.role == sidecarRole && !ptr.Deref(st.Started, false) {
+			uninitialized = append(uninitialized, c.spec.Name)
+		}
+		if c.role == sidecarRole && !st.Ready {
+			unready = append(unready, c.spec.Name)
+		}
+	}
+	for _, c := range r.mains {
+		s.ContainerStatuses = append(s.ContainerStatuses, c.status)
+		if !c.status.Ready {
+			unready = append(unready, c.spec.Name)
+		}
+	}
+	slices.SortFunc(s.ContainerStatuses, func(a, b corev1.ContainerStatus) int { return strings.Compare(a.Name, b.Name) })
+	r.condition("PodReadyToStartContainers", "True", "", "")
+	if len(uninitialized) > 0 {
+		r.condition("Initialized", "False", "ContainersNotInitialized", fmt.Sprintf("containers with incomplete status: %v", uninitialized))
+	} else {
+		r.condition("Initialized", "True", "", "")
+	}
+	status, reason, message := corev1.ConditionTrue, "", ""
+	switch {
+	case s.Phase == corev1.PodSucceeded:
+		status, reason = "False", "PodCompleted"
+	case s.Phase == corev1.PodFailed:
+		status, reason = "False", "PodFailed"
+	case len(unready) > 0:
+		status, reason, message = "False", "ContainersNotReady", fmt.Sprintf("containers with unready status: %v", unready)
+	}
+	r.condition("Ready", status, reason, message)
+	r.condition("ContainersReady", status, reason, message)
+	s.Conditions = slices.Clone(r.conditions)
+	return s
+}
+
+// condition sets a condition; the transition time moves with the status only. r.mu is held.
+func (r *run) condition(kind corev1.PodConditionType, status corev1.ConditionStatus, reason, message string) {
+	c := corev1.PodCondition{Type: kind, Status: status, Reason: reason, Message: message, LastTransitionTime: metav1.Now(), ObservedGeneration: r.pod.Generation}
+	for i, old := range r.conditions {
+		if old.Type == kind {
+			if old.Status == status {
+				c.LastTransitionTime = old.LastTransitionTime
+			}
+			r.conditions[i] = c
+			return
+		}
+	}
+	r.conditions = append(r.conditions, c)
+}
+
+// phase sums the containers up as getPhase of the kubelet does. r.mu is held.
+func (r *run) phase() corev1.PodPhase {
+	if r.ended { // all containers have ended; the restart policy no longer counts
+		for _, c := range r.mains {
+			if t := c.status.State.Terminated; t == nil || t.ExitCode != 0 {
+				return corev1.PodFailed
+			}
+		}
+		return corev1.PodSucceeded
+	}
+	for _, c := range r.inits {
+		if c.role == initRole && c.done && !c.ok {
+			return corev1.PodFailed
+		}
+		if c.role == initRole && !c.ok || c.role == sidecarRole && c.status.ContainerID == "" {
+			return corev1.PodPending
+		}
+	}
+	alive, failed := 0, 0
+	for _, c := range r.mains {
+		if c.status.State.Waiting != nil && c.status.LastTerminationState.Terminated == nil {
+			return corev1.PodPending
+		}
+		if !c.done {
+			alive++
+		} else if !c.ok {
+			failed++
+		}
+	}
+	switch {
+	case alive > 0:
+		return corev1.PodRunning
+	case failed > 0:
+		return corev1.PodFailed
+	}
+	return corev1.PodSucceeded
+}
