@@ -5,5 +5,5 @@
 // does not know it refuses with a proper Status and notes in Refused, so that no test passes on behaviour that a real
 // cluster would not show.
 //
-// The rules are those of Kubernetes 1.32 to 1.37; where one is not obvious, the comment names its source.
+// The rules and words are those of Kubernetes 1.37; where one is not obvious, the comment names its source.
 package kube

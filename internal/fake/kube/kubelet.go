@@ -240,7 +240,7 @@ func (s *Server) pull(run *podRun, c *containerRun) {
 	ref, policy := str(c.spec, "image"), str(c.spec, "imagePullPolicy")
 	if policy != "Always" {
 		if digest, ok := s.kubelet.cache[run.node][ref]; ok {
-			s.event(o, "Normal", "Pulled", "kubelet", fmt.Sprintf("Container image %q already present on machine", ref), c.field)
+			s.event(o, "Normal", "Pulled", "kubelet", fmt.Sprintf("Container image %q already present on machine and can be accessed by the pod", ref), c.field)
 			s.begin(run, c, digest)
 			return
 		}
@@ -354,12 +354,12 @@ func (s *Server) begin(run *podRun, c *containerRun, digest string) {
 		s.inTurn(run, c, s.opts.Delays.PullBackoff, func() { s.pull(run, c) })
 		return
 	}
-	s.event(o, "Normal", "Created", "kubelet", "Created container: "+c.name, c.field)
+	s.event(o, "Normal", "Created", "kubelet", "Container created", c.field)
 	s.inTurn(run, c, s.opts.Delays.Start, func() {
 		if run.ending {
 			return
 		}
-		s.event(s.podOf(run), "Normal", "Started", "kubelet", "Started container "+c.name, c.field)
+		s.event(s.podOf(run), "Normal", "Started", "kubelet", "Container started", c.field)
 		if t := dict(c.state, "terminated"); t != nil {
 			c.last = tree{"terminated": t}
 		}

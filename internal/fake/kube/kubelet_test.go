@@ -47,7 +47,7 @@ func TestIfNotPresentKeepsTheCachedImage(t *testing.T) {
 	if n := imageIDs(s); n["registry.example.com/payments@"+good] < 2 || n["registry.example.com/payments@"+bad] != 0 {
 		t.Errorf("image IDs %v, want the old image again", n)
 	}
-	if len(eventsOf(s, "Pod", "Pulled")) == 0 || !slices.Contains(eventsOf(s, "Pod", "Pulled"), `Container image "`+image+`" already present on machine`) {
+	if len(eventsOf(s, "Pod", "Pulled")) == 0 || !slices.Contains(eventsOf(s, "Pod", "Pulled"), `Container image "`+image+`" already present on machine and can be accessed by the pod`) {
 		t.Errorf("events %q", eventsOf(s, "Pod", "Pulled"))
 	}
 	// Another node does not have it: that one pulls.

@@ -97,9 +97,9 @@ func (s *Server) logText(q request, container string, previous bool) (string, er
 			why := str(c.state, "waiting", "reason")
 			switch why {
 			case "ErrImagePull":
-				why = "trying and failing to pull image"
-			case "ImagePullBackOff":
 				why = "image can't be pulled"
+			case "ImagePullBackOff":
+				why = "trying and failing to pull image"
 			}
 			return "", badRequest("container %q in pod %q is waiting to start: %s", container, q.name, why)
 		}

@@ -87,7 +87,6 @@ type stateful struct {
 	o       *object
 	update  *object // the revision of the template
 	current string  // the revision that was complete last
-	pods    []*object
 	started time.Time
 }
 
