@@ -39,7 +39,7 @@ func (s *Survey) inspectIdentity() {
 		s.find(Block, "account", fmt.Sprintf("the registry is in account %s, the configuration says %s", r.Account, want), "correct registry.account, or use credentials of that account")
 	}
 	if r.CallerAccount != "" && r.Account != "" && r.CallerAccount != r.Account {
-		s.find(Info, "cross-account", fmt.Sprintf("acting as %s in account %s", r.Caller, r.Account), "")
+		s.find(Warn, "cross-account", fmt.Sprintf("acting as %s, of account %s, in the registry of account %s", r.Caller, r.CallerAccount, r.Account), "fine if that is how it is set up; else use credentials of the registry's account")
 	}
 }
 

@@ -16,8 +16,9 @@ type keeper struct {
 	scope   Scope
 	stop    context.CancelCauseFunc
 
-	mu      sync.Mutex // held during a write: versions are a chain
-	rec     Record
+	mu  sync.Mutex // guards rec, and is never held during a call: the run must not wait for a slow API server
+	rec Record
+	// version and mine belong to whoever writes: claim, then the background, then finish. Versions are a chain.
 	version string
 	mine    func(*Lock) bool
 
@@ -40,8 +41,6 @@ const claimTries = 4
 // claim makes the first write and starts the heartbeat. take turns the record as it stands into the claimed one, or says
 // who holds it. A write whose answer was lost is looked up: a lock that is ours must not be left behind.
 func (k *keeper) claim(ctx context.Context, take func(Record) (Record, error)) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	base, version := k.rec, k.version
 	for try := 1; ; try++ {
 		rec, err := take(base)
@@ -106,8 +105,8 @@ func (k *keeper) beat(ctx context.Context) {
 		}
 		k.mu.Lock()
 		k.rec = Heartbeat(k.rec, time.Now().UTC())
-		err := k.write(ctx)
 		k.mu.Unlock()
+		err := k.write(ctx)
 		if err != nil && ctx.Err() == nil {
 			if ExitOf(err) == Refused {
 				k.stop(err)
@@ -136,8 +135,6 @@ func (k *keeper) update(change func(*Record)) {
 // moment's trouble.
 func (k *keeper) finish(ctx context.Context, change func(*Record)) error {
 	k.close()
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	change(&k.rec)
 	var err error
 	for try := range 5 {
@@ -154,7 +151,10 @@ func (k *keeper) finish(ctx context.Context, change func(*Record)) error {
 // write stores the record. On a conflict it looks who wrote: if the lock is still ours, our part goes on top of what the
 // other wrote; if not, the run has lost it.
 func (k *keeper) write(ctx context.Context) error {
-	version, err := k.records.Write(ctx, k.rec, k.version)
+	k.mu.Lock()
+	rec := k.rec
+	k.mu.Unlock()
+	version, err := k.records.Write(ctx, rec, k.version)
 	if err == nil {
 		k.version = version
 		return nil
@@ -166,12 +166,15 @@ func (k *keeper) write(ctx context.Context) error {
 	if rerr != nil {
 		return rerr
 	}
-	if !k.mine(theirs.Lock) && !k.written(theirs) {
+	if !k.mine(theirs.Lock) && !written(rec, theirs) {
 		return lostLock(k.scope, theirs.Lock)
 	}
 	// An answer that was lost looks like a conflict with ourselves; freeze and follow-up may have been changed by others.
+	k.mu.Lock()
 	k.rec.Freeze, k.rec.FollowUp = theirs.Freeze, theirs.FollowUp
-	if version, err = k.records.Write(ctx, k.rec, version); err != nil {
+	k.mu.Unlock()
+	rec.Freeze, rec.FollowUp = theirs.Freeze, theirs.FollowUp
+	if version, err = k.records.Write(ctx, rec, version); err != nil {
 		return err
 	}
 	k.version = version
@@ -196,9 +199,9 @@ func lostLock(scope Scope, l *Lock) error {
 var errLockLost = errors.New("lock lost")
 
 // written tells whether what is stored is our own last word, after a write whose answer was lost.
-func (k *keeper) written(theirs Record) bool {
-	return theirs.Lock == nil && k.rec.Lock == nil && theirs.Last != nil && k.rec.Last != nil &&
-		theirs.Last.ID == k.rec.Last.ID && theirs.Last.State == k.rec.Last.State
+func written(ours, theirs Record) bool {
+	return theirs.Lock == nil && ours.Lock == nil && theirs.Last != nil && ours.Last != nil &&
+		theirs.Last.ID == ours.Last.ID && theirs.Last.State == ours.Last.State
 }
 
 // close stops the background; it can be called more than once.

@@ -140,7 +140,8 @@ func (rn Runner) Run(ctx context.Context, s *Survey, p *Plan) (*Result, error) {
 		"reason": p.Reason, "by": p.By.User, "host": p.By.Host, "build": p.By.Build, "from": p.Current.Digest, "to": p.Target.Digest,
 		"registry": p.Basis.Registry, "tag": p.Tag, "cluster": p.Basis.Cluster, "namespace": p.Namespace, "resumes": p.Resumes,
 	}}); err != nil {
-		return nil, &Error{Exit: Failed, What: "the journal cannot be written, so nothing was started", Err: err, Production: NotChanged}
+		return nil, &Error{Exit: Failed, What: "the journal cannot be written, so nothing was started", Err: err, Production: NotChanged,
+			Next: []string{"make room, or name a directory that can be written: ROLLBACK_STATE=/some/dir"}}
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -676,7 +677,7 @@ func (r *run) end(step Step, err error) (*Result, error) {
 			res.Next = slices.Clone(e.Next)
 		}
 		if !errors.Is(err, errLockLost) { // then it is for whoever has it to go on
-			res.Next = append(res.Next, r.nextFailed(step)...)
+			res.Next = append(res.Next, r.nextFailed(step, res.Exit)...)
 		}
 	}
 	if logErr := r.log(Event{Type: "run.finished", Text: res.Outcome, Data: map[string]any{"exit": int(res.Exit), "production": res.Production}}); logErr != nil {
@@ -782,7 +783,7 @@ func (r *run) whoRuns() string {
 }
 
 // nextFailed is what to type after a failure at a step.
-func (r *run) nextFailed(step Step) []string {
+func (r *run) nextFailed(step Step, exit Exit) []string {
 	scope := r.plan.Scope.flags()
 	same := fmt.Sprintf("rollback %s %s", r.plan.Act, scope)
 	switch r.plan.Act {
@@ -805,7 +806,7 @@ func (r *run) nextFailed(step Step) []string {
 			next = append(next, "back to what ran before: rollback undo "+scope, "another target: rollback candidates "+scope)
 		}
 		return next
-	case step.Name == StepClaim:
+	case exit == Refused: // what has to happen first was said
 		return nil
 	}
 	return []string{"run again when the cause is gone: " + same}

@@ -40,7 +40,7 @@ func (r *run) watch(ctx context.Context, deadline time.Time, due *time.Time, see
 				r.note("the cluster answers again")
 				lost = ""
 			}
-			if gone := missing(refs, obs); gone != "" {
+			if gone := unseen(refs, obs); gone != "" {
 				return &Error{Exit: Unverified, What: gone + " is gone: somebody deleted it while this run was at work"}
 			}
 			done, err := see(obs, time.Now())
@@ -85,8 +85,8 @@ func (r *run) watch(ctx context.Context, deadline time.Time, due *time.Time, see
 	}
 }
 
-// missing is the first workload that was not observed, "" if all were.
-func missing(want []Ref, obs []Observation) string {
+// unseen is the first workload that was not observed, "" if all were.
+func unseen(want []Ref, obs []Observation) string {
 	for _, ref := range want {
 		if !slices.ContainsFunc(obs, func(o Observation) bool { return o.Workload.Ref == ref }) {
 			return ref.String()
