@@ -8,13 +8,27 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
 // Digest is the identity of an image: "sha256:" and 64 hex digits. A tag is only a label.
 type Digest string
 
-var digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+// hexForm is a text of hex digits, in lower case, behind a prefix. The forms of this package are checked by hand where that
+// is as clear as a regular expression: every start of the program would compile those.
+type hexForm struct {
+	prefix   string
+	min, max int // number of digits
+}
+
+// MatchString tells whether all of s has the form.
+func (f hexForm) MatchString(s string) bool {
+	digits, ok := strings.CutPrefix(s, f.prefix)
+	return ok && len(digits) >= f.min && len(digits) <= f.max && strings.Trim(digits, "0123456789abcdef") == ""
+}
+
+var digestForm = hexForm{"sha256:", 64, 64}
 
 // ParseDigest accepts exactly the form a registry uses.
 func ParseDigest(s string) (Digest, error) {
@@ -44,7 +58,7 @@ func (d Digest) Hex() string { return strings.TrimPrefix(string(d), "sha256:") }
 // Commit is a Git commit id, whole or shortened: 7 to 40 hex digits.
 type Commit string
 
-var commitForm = regexp.MustCompile(`^[0-9a-f]{7,40}$`)
+var commitForm = hexForm{"", 7, 40}
 
 // ParseCommit accepts 7 to 40 hex digits, in either case.
 func ParseCommit(s string) (Commit, error) {
@@ -58,17 +72,20 @@ func ParseCommit(s string) (Commit, error) {
 // Short is the commit as Git prints it.
 func (c Commit) Short() string { return string(c[:min(len(c), 7)]) }
 
-// tagForm is the OCI rule for a tag (https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests).
-var tagForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
-
-// ValidTag tells whether a registry would take s as a tag.
-func ValidTag(s string) bool { return tagForm.MatchString(s) }
+// ValidTag tells whether a registry would take s as a tag: by the OCI rule, [A-Za-z0-9_][A-Za-z0-9._-]{0,127}
+// (https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests).
+func ValidTag(s string) bool {
+	const letters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz-."
+	return s != "" && len(s) <= 128 && strings.Trim(s, letters) == "" && s[0] != '-' && s[0] != '.'
+}
 
 // repositoryForm is the OCI rule for a repository name.
-var repositoryForm = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+var repositoryForm = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+})
 
 // ValidRepository tells whether a registry would take s as a repository name.
-func ValidRepository(s string) bool { return len(s) <= 256 && repositoryForm.MatchString(s) }
+func ValidRepository(s string) bool { return len(s) <= 256 && repositoryForm().MatchString(s) }
 
 // ImageStatus says whether an image can be pulled.
 type ImageStatus string

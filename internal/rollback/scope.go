@@ -2,7 +2,6 @@ package rollback
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 )
 
@@ -19,16 +18,19 @@ func (s Scope) flags() string {
 	return fmt.Sprintf("--service %s --environment %s", s.Service, s.Environment)
 }
 
-// scopeName is what a service or environment may be called: the name becomes part of a ConfigMap's name, so it follows
+// scopeName tells whether a service or environment may be called s: the name becomes part of a ConfigMap's name, so it follows
 // DNS-1123 labels (https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-label-names).
-var scopeName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?$`)
+func scopeName(s string) bool {
+	const letters = "0123456789abcdefghijklmnopqrstuvwxyz-"
+	return s != "" && len(s) <= 53 && strings.Trim(s, letters) == "" && s[0] != '-' && s[len(s)-1] != '-'
+}
 
 // Validate reports a name that could not be used in a cluster, a URL or a file.
 func (s Scope) Validate() error {
-	if !scopeName.MatchString(s.Service) {
+	if !scopeName(s.Service) {
 		return fmt.Errorf("service %q: want lower-case letters, digits and dashes, at most 53", s.Service)
 	}
-	if !scopeName.MatchString(s.Environment) {
+	if !scopeName(s.Environment) {
 		return fmt.Errorf("environment %q: want lower-case letters, digits and dashes, at most 53", s.Environment)
 	}
 	return nil
