@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
@@ -163,7 +164,9 @@ func harden(c *cli.Command) {
 }
 
 // badSwitch is how package flag words a switch with a value that is none.
-var badSwitch = regexp.MustCompile(`^invalid boolean value (".*") for -(\S+): `)
+var badSwitch = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^invalid boolean value (".*") for -(\S+): `)
+})
 
 func usageError(c *cli.Context, err error, _ bool) error {
 	where := "rollback"
@@ -184,7 +187,7 @@ func usageError(c *cli.Context, err error, _ bool) error {
 		}
 	} else if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
 		text = fmt.Sprintf("--%s needs a value", strings.TrimLeft(name, "-"))
-	} else if m := badSwitch.FindStringSubmatch(text); m != nil {
+	} else if m := badSwitch().FindStringSubmatch(text); m != nil {
 		text = fmt.Sprintf("--%s: %s is neither true nor false", m[2], m[1])
 	}
 	e := rollback.UsageErrorf("%s: %s", where, text).(*rollback.Error)

@@ -74,6 +74,8 @@ const (
 	grace       = 4 * time.Second
 	lookGrace   = time.Second // for a look at what became of a write whose answer was lost
 	recordGrace = 4 * time.Second
+	// recordLimit is how long the outcome may take to be written down: it is proven by then, and somebody waits.
+	recordLimit = 30 * time.Second
 )
 
 // complete fills in what was left out.
@@ -574,6 +576,8 @@ func (r *run) record(ctx context.Context) (Outcome, string, error) {
 	}
 	act, done := acting(ctx, grace)
 	defer done()
+	act, cancel := context.WithTimeout(act, recordLimit)
+	defer cancel()
 	r.entry.EndedAt = time.Now().UTC()
 	switch {
 	case r.plan.Act == ActRetag:
