@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rollback-tools/rollback/internal/rollback"
@@ -32,68 +33,73 @@ const (
 	uidForm      = `[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`
 )
 
+// lazily compiles a regular expression when it is first used: most starts of the program need none of these.
+func lazily(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
+}
+
 var (
-	region     = regexp.MustCompile(`^` + regionForm + `$`)
-	zone       = regexp.MustCompile(`^(` + regionForm + `)[a-z]$`)
-	role       = regexp.MustCompile(`^` + roleForm + `$`)
-	variable   = regexp.MustCompile(`^` + variableForm + `$`)
-	uid        = regexp.MustCompile(`^` + uidForm + `$`)
-	externalID = regexp.MustCompile(`^[A-Za-z0-9_+=,.@:/-]+$`)
-	eksName    = regexp.MustCompile(`^[0-9A-Za-z][A-Za-z0-9_-]{0,99}$`)
-	label      = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
-	objectName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
-	hostName   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$`)
-	owner      = regexp.MustCompile(`^[A-Za-z0-9](-?[A-Za-z0-9])*(_[A-Za-z0-9]+)?$`) // managed users end in _shortcode
-	repoName   = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)
+	region     = lazily(`^` + regionForm + `$`)
+	zone       = lazily(`^(` + regionForm + `)[a-z]$`)
+	role       = lazily(`^` + roleForm + `$`)
+	variable   = lazily(`^` + variableForm + `$`)
+	uid        = lazily(`^` + uidForm + `$`)
+	externalID = lazily(`^[A-Za-z0-9_+=,.@:/-]+$`)
+	eksName    = lazily(`^[0-9A-Za-z][A-Za-z0-9_-]{0,99}$`)
+	label      = lazily(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+	objectName = lazily(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
+	hostName   = lazily(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$`)
+	owner      = lazily(`^[A-Za-z0-9](-?[A-Za-z0-9])*(_[A-Za-z0-9]+)?$`) // managed users end in _shortcode
+	repoName   = lazily(`^[A-Za-z0-9._-]{1,100}$`)
 )
 
 func checkRegion(s string) error {
-	if m := zone.FindStringSubmatch(s); m != nil {
+	if m := zone().FindStringSubmatch(s); m != nil {
 		return fmt.Errorf("is an availability zone; its region is %s", m[1])
 	}
-	if !region.MatchString(s) {
+	if !region().MatchString(s) {
 		return errors.New("want an AWS region such as eu-west-1")
 	}
 	return nil
 }
 
 func checkRole(s string) error {
-	if !role.MatchString(s) {
+	if !role().MatchString(s) {
 		return errors.New("want the ARN of an IAM role, arn:aws:iam::123456789012:role/name")
 	}
 	return nil
 }
 
 func checkExternalID(s string) error {
-	if len(s) < 2 || len(s) > 1224 || !externalID.MatchString(s) { // sts:AssumeRole
+	if len(s) < 2 || len(s) > 1224 || !externalID().MatchString(s) { // sts:AssumeRole
 		return errors.New("want 2 to 1224 letters, digits and _+=,.@:/-")
 	}
 	return nil
 }
 
 func checkVariable(s string) error {
-	if !variable.MatchString(s) {
+	if !variable().MatchString(s) {
 		return errors.New("want the name of an environment variable, not its value")
 	}
 	return nil
 }
 
 func checkUID(s string) error {
-	if !uid.MatchString(s) {
+	if !uid().MatchString(s) {
 		return errors.New("want a UID as kubectl get namespace kube-system -o jsonpath={.metadata.uid} prints it")
 	}
 	return nil
 }
 
 func checkEKS(s string) error {
-	if !eksName.MatchString(s) {
+	if !eksName().MatchString(s) {
 		return errors.New("want the name of an EKS cluster: letters, digits, - and _, at most 100")
 	}
 	return nil
 }
 
 func checkNamespace(s string) error {
-	if !label.MatchString(s) {
+	if !label().MatchString(s) {
 		return errors.New("want a namespace: lower-case letters, digits and dashes, at most 63")
 	}
 	return nil
@@ -129,7 +135,7 @@ func isHost(s string) bool {
 
 func checkRepo(s string) error {
 	o, name, ok := strings.Cut(s, "/")
-	if !ok || len(o) > 39 || !owner.MatchString(o) || !repoName.MatchString(name) || name == "." || name == ".." {
+	if !ok || len(o) > 39 || !owner().MatchString(o) || !repoName().MatchString(name) || name == "." || name == ".." {
 		return errors.New("want a GitHub repository, owner/name")
 	}
 	return nil
@@ -182,7 +188,7 @@ func checkWorkload(s string) error {
 	if kinds[strings.ToLower(kind)] == "" {
 		return fmt.Errorf("%q cannot be restarted: want deployment, statefulset or daemonset", kind)
 	}
-	if len(name) > 253 || !objectName.MatchString(name) {
+	if len(name) > 253 || !objectName().MatchString(name) {
 		return fmt.Errorf("%q is not a name in Kubernetes: want lower-case letters, digits, - and .", name)
 	}
 	return nil
@@ -209,7 +215,7 @@ func checkHost(s string) error {
 	if ip := net.ParseIP(strings.Trim(host, "[]")); ip != nil && (ip.To4() != nil || strings.HasPrefix(s, "[")) {
 		return nil
 	}
-	if len(host) > 253 || !hostName.MatchString(host) {
+	if len(host) > 253 || !hostName().MatchString(host) {
 		return errors.New("want host or host:port")
 	}
 	return nil

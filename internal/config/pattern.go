@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/rollback-tools/rollback/internal/rollback"
@@ -15,11 +14,11 @@ const (
 	inEnvironment = "{environment}"
 )
 
-var placeholder = regexp.MustCompile(`\{[^{}]*\}`)
+var placeholder = lazily(`\{[^{}]*\}`)
 
 // checkPlaceholders refuses placeholders that do not exist, or not for this setting.
 func checkPlaceholders(s Setting, text string) error {
-	for _, p := range placeholder.FindAllString(text, -1) {
+	for _, p := range placeholder().FindAllString(text, -1) {
 		switch {
 		case p == inEnvironment && s.Environment, p == inService && s.Service:
 		case p == inService && s.Environment:
@@ -36,7 +35,7 @@ func checkPlaceholders(s Setting, text string) error {
 			return fmt.Errorf("there is no placeholder %s: known are {service} and {environment}", p)
 		}
 	}
-	if rest := placeholder.ReplaceAllString(text, ""); strings.ContainsAny(rest, "{}") {
+	if rest := placeholder().ReplaceAllString(text, ""); strings.ContainsAny(rest, "{}") {
 		return errors.New("a brace has no partner: placeholders are {service} and {environment}")
 	}
 	return nil

@@ -3,7 +3,6 @@ package config
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -63,11 +62,11 @@ func failure(problems []Problem) error {
 }
 
 // credentials are a user and password in a URL, which have no place there and none in a message.
-var credentials = regexp.MustCompile(`://[^/]*@`)
+var credentials = lazily(`://[^/]*@`)
 
 // shown is a value as a message quotes it: escaped, and cut where it is too long to help.
 func shown(s string) string {
-	s = credentials.ReplaceAllString(s, "://…@")
+	s = credentials().ReplaceAllString(s, "://…@")
 	if r := []rune(s); len(r) > 80 {
 		s = string(r[:80]) + "…"
 	}

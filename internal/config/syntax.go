@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -109,18 +108,18 @@ var plainWords = []struct{ says, means string }{
 }
 
 var (
-	atLine        = regexp.MustCompile(`^line (\d+): `)
-	unknownAnchor = regexp.MustCompile(`^unknown anchor '(.*)' referenced$`)
+	atLine        = lazily(`^line (\d+): `)
+	unknownAnchor = lazily(`^unknown anchor '(.*)' referenced$`)
 )
 
 // explain turns the library's message into plain words at the line where the trouble starts.
 func explain(data []byte, err error) *mistake {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	line := troubled(data, err.Error())
-	if m := unknownAnchor.FindStringSubmatch(text); m != nil {
+	if m := unknownAnchor().FindStringSubmatch(text); m != nil {
 		return &mistake{line, 0, fmt.Sprintf("alias *%s has no anchor &%[1]s above it", m[1])}
 	}
-	if m := atLine.FindStringSubmatch(text); m != nil {
+	if m := atLine().FindStringSubmatch(text); m != nil {
 		text = text[len(m[0]):]
 		if line == 0 {
 			line, _ = strconv.Atoi(m[1])
@@ -143,7 +142,7 @@ func explain(data []byte, err error) *mistake {
 	return &mistake{line, 0, text}
 }
 
-var unquoted = regexp.MustCompile(`[^"'\s{,\[:][^"',]*\{(service|environment)\}|\{(service|environment)\}[^"',}\s]`)
+var unquoted = lazily(`[^"'\s{,\[:][^"',]*\{(service|environment)\}|\{(service|environment)\}[^"',}\s]`)
 
 // needsQuotes tells whether a line has a placeholder without quotes inside a flow mapping or list, where braces end the value.
 func needsQuotes(line string) bool {
@@ -151,7 +150,7 @@ func needsQuotes(line string) bool {
 	if open < 0 || strings.HasPrefix(line[open:], inService) || strings.HasPrefix(line[open:], inEnvironment) {
 		return false
 	}
-	return unquoted.MatchString(line[open+1:])
+	return unquoted().MatchString(line[open+1:])
 }
 
 // troubled finds the line on which reading stops, because the library often names the start of the block around it, or

@@ -5,7 +5,6 @@ package ecr
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -50,11 +49,9 @@ var (
 	_ rollback.Lister   = (*Registry)(nil)
 )
 
-var accountForm = regexp.MustCompile(`^[0-9]{12}$`)
-
 // New prepares a registry. It makes no call; credentials are asked for by the first one.
 func New(ctx context.Context, c Config) (*Registry, error) {
-	if !accountForm.MatchString(c.Account) {
+	if len(c.Account) != 12 || strings.Trim(c.Account, "0123456789") != "" {
 		return nil, &rollback.CallError{
 			System: "ecr", Op: "configure", Kind: rollback.Rejected,
 			Fix: "set registry.account in rollback.yaml to the account that owns the registry",

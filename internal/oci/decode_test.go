@@ -186,3 +186,16 @@ func TestClip(t *testing.T) {
 		}
 	}
 }
+
+func TestAttached(t *testing.T) {
+	t.Parallel()
+	digits := strings.Repeat("0a", 32)
+	for tag, want := range map[string]bool{
+		"sha256-" + digits: true, "sha256-" + digits + ".sig": true, "sha256-" + digits + ".att": true,
+		"sha256-" + digits[1:]: false, "sha256-" + strings.ToUpper(digits): false, "sha512-" + digits: false, "v1-sha256-" + digits: false, "latest": false, "": false,
+	} {
+		if attached(tag) != want {
+			t.Errorf("%q: %t", tag, !want)
+		}
+	}
+}

@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 
 	"github.com/rollback-tools/rollback/internal/rollback"
@@ -125,7 +126,9 @@ func diagnoses(body []byte) []diagnosis {
 
 // immutableWords are how registries say that a tag may not be moved: ECR, Harbor, Quay and Artifact Registry speak of
 // immutable tags, Azure of locked ones, GitLab of protected ones, Nexus of updates that are not allowed.
-var immutableWords = regexp.MustCompile(`(?i)immutab|cannot be (overwritten|updated|modified)|overwrite|does not allow updating|tag is locked|protected tag|tag is protected`)
+var immutableWords = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)immutab|cannot be (overwritten|updated|modified)|overwrite|does not allow updating|tag is locked|protected tag|tag is protected`)
+})
 
 // refusal is the error for an answer that is not what the call wanted.
 func (r *Registry) refusal(c call, a answer) *rollback.CallError {
@@ -203,9 +206,9 @@ func (r *Registry) refusal(c call, a answer) *rollback.CallError {
 func immutable(status int, has func(...string) bool, text string) bool {
 	switch status {
 	case http.StatusBadRequest, http.StatusForbidden, http.StatusPreconditionFailed, http.StatusUnprocessableEntity, http.StatusLocked:
-		return immutableWords.MatchString(text)
+		return immutableWords().MatchString(text)
 	case http.StatusMethodNotAllowed, http.StatusConflict:
-		return has("DENIED") || immutableWords.MatchString(text)
+		return has("DENIED") || immutableWords().MatchString(text)
 	}
 	return false
 }

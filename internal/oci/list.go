@@ -10,7 +10,6 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -24,9 +23,12 @@ import (
 // images are there soon.
 const pageSize = 100
 
-// attached are the tags under which signatures and attestations are kept beside their image (cosign's, and the
-// referrers tag schema); they are no images.
-var attached = regexp.MustCompile(`^sha256-[0-9a-f]{64}`)
+// attached tells whether signatures or attestations are kept under a tag, beside their image (cosign's, and the
+// referrers tag schema); those are no images.
+func attached(tag string) bool {
+	digits, ok := strings.CutPrefix(tag, "sha256-")
+	return ok && len(digits) >= 64 && strings.Trim(digits[:64], "0123456789abcdef") == ""
+}
 
 // List implements rollback.Lister. It takes one request for each page of 100 tags, one for each tag and one for each
 // image (two for a multi-arch one), at most 16 at a time. Tags of the same image are joined within a page; an image
@@ -105,7 +107,7 @@ func readTags(body []byte) ([]string, error) {
 	if doc.Name == nil && doc.Tags == nil {
 		return nil, errors.New("not a list of tags")
 	}
-	return slices.DeleteFunc(doc.Tags, func(t string) bool { return !rollback.ValidTag(t) || attached.MatchString(t) }), nil
+	return slices.DeleteFunc(doc.Tags, func(t string) bool { return !rollback.ValidTag(t) || attached(t) }), nil
 }
 
 // nextPage reads the Link header (https://www.rfc-editor.org/rfc/rfc8288). The next page must be one of the same list

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -182,9 +181,12 @@ func decode(data map[string]string, current int, migrations []migration) (rollba
 	return r, doc, nil
 }
 
-// objectName is what Kubernetes takes as an object's name
+// objectName tells whether Kubernetes takes s as an object's name
 // (https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-subdomain-names).
-var objectName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$`)
+func objectName(s string) bool {
+	const letters = "0123456789abcdefghijklmnopqrstuvwxyz-."
+	return s != "" && len(s) <= 253 && strings.Trim(s, letters) == "" && !strings.ContainsAny(s[:1]+s[len(s)-1:], "-.")
+}
 
 // check refuses a record whose parts could not be used: they become part of URLs, and no run may leave behind what the
 // next one cannot read.
@@ -226,7 +228,7 @@ func check(r rollback.Record) error {
 			}
 		}
 		for _, w := range e.Workloads {
-			if !objectName.MatchString(w.Name) || w.Namespace != "" && !objectName.MatchString(w.Namespace) {
+			if !objectName(w.Name) || w.Namespace != "" && !objectName(w.Namespace) {
 				errs = append(errs, fmt.Errorf("workload %q in namespace %q is not a name", w.Name, w.Namespace))
 			}
 		}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"unicode"
 )
@@ -12,7 +11,11 @@ import (
 // KV is one line of the result file.
 type KV struct{ Key, Value string }
 
-var resultKey = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]*$`)
+// resultKey tells whether s may stand before "=": [A-Za-z][A-Za-z0-9_.-]*
+func resultKey(s string) bool {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	return s != "" && strings.Trim(s, letters+"0123456789_.-") == "" && strings.Contains(letters, s[:1])
+}
 
 // WriteResult writes "key=value" lines for a pipeline to read line by line, whole or not at all. Line ends and other
 // control characters in values are written as \n, \r, \t, \u0007; a backslash stays what it is. redact removes secrets;
@@ -23,7 +26,7 @@ func WriteResult(path string, kv []KV, redact func(string) string) (err error) {
 	}
 	var b strings.Builder
 	for _, l := range kv {
-		if !resultKey.MatchString(l.Key) {
+		if !resultKey(l.Key) {
 			return fmt.Errorf("result key %q: want letters, digits, dots, dashes and underscores", l.Key)
 		}
 		fmt.Fprintf(&b, "%s=%s\n", l.Key, oneLine(redact(l.Value)))

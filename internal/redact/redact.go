@@ -46,7 +46,7 @@ func (r *Redactor) spans(s string) []span {
 			at += i + 1 // a secret may overlap itself
 		}
 	}
-	for _, p := range patterns {
+	for _, p := range patterns() {
 		for _, m := range p.form.FindAllStringSubmatchIndex(s, -1) {
 			from, to := m[2], m[3]
 			if secret := s[from:to]; secret == r.mark || p.keep != nil && p.keep(secret) {

@@ -136,12 +136,14 @@ func beginning(s, secret string) int {
 	return len(s)
 }
 
-var keyBegins = regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*$`)
+var keyBegins = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*$`)
+})
 
 // openKey is the index of a private key of which the end is not there yet; len(s) if there is none or if it is too
 // long for one.
 func openKey(s string) int {
-	if m := keyBegins.FindStringIndex(s); m != nil && len(s)-m[0] < maxPending {
+	if m := keyBegins().FindStringIndex(s); m != nil && len(s)-m[0] < maxPending {
 		return m[0]
 	}
 	return len(s)
