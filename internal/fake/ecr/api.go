@@ -190,9 +190,9 @@ func (r *repository) find(id imageID) (img *image, code, reason string) {
 	switch {
 	case id.Digest == "" && id.Tag == "":
 		return nil, "MissingDigestAndTag", "Invalid request parameters: both tag and digest cannot be null"
-	case id.Digest != "" && !digestForm.MatchString(id.Digest):
+	case id.Digest != "" && !digestForm().MatchString(id.Digest):
 		return nil, "InvalidImageDigest", "Invalid request parameters: image digest should satisfy the regex '[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+'"
-	case id.Tag != "" && !tagForm.MatchString(id.Tag):
+	case id.Tag != "" && !tagForm().MatchString(id.Tag):
 		return nil, "InvalidImageTag", "Invalid request parameters: image tag should satisfy the regex '[a-zA-Z0-9-_.]{1,300}'"
 	}
 	digest := id.Digest
@@ -328,7 +328,7 @@ func pageOf(r *repository, q request, selected func(*image) bool) ([]*image, str
 	start := 0
 	if q.NextToken != "" {
 		last, err := base64.RawURLEncoding.DecodeString(q.NextToken)
-		if err != nil || !digestForm.Match(last) {
+		if err != nil || !digestForm().Match(last) {
 			return nil, "", refused("InvalidParameterException", "Invalid parameter at 'nextToken' failed to satisfy constraint: 'invalid token'")
 		}
 		i, found := slices.BinarySearch(all, string(last))

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -90,8 +91,8 @@ func digestOf(b []byte) string {
 }
 
 var (
-	digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
-	tagForm    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
+	digestForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^sha256:[0-9a-f]{64}$`) })
+	tagForm    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`) })
 )
 
 // refused is a refusal in ECR's own words; the OCI front says the same in its.
@@ -155,8 +156,8 @@ func (s *Server) put(r *repository, body []byte, mediaType, tag, wantDigest stri
 	if !slices.Contains([]string{OCIIndex, DockerList, OCIManifest, DockerManifest}, mediaType) {
 		return nil, refused("InvalidParameterException", "Invalid parameter at 'ImageManifestMediaType' failed to satisfy constraint: 'unsupported media type %s'", mediaType)
 	}
-	if tag != "" && !tagForm.MatchString(tag) {
-		return nil, refused("InvalidParameterException", "Invalid parameter at 'imageTag' failed to satisfy constraint: 'must satisfy regular expression %s'", tagForm)
+	if tag != "" && !tagForm().MatchString(tag) {
+		return nil, refused("InvalidParameterException", "Invalid parameter at 'imageTag' failed to satisfy constraint: 'must satisfy regular expression %s'", tagForm())
 	}
 	digest := digestOf(body)
 	if wantDigest != "" && wantDigest != digest {
@@ -353,7 +354,7 @@ func (s *Server) Push(repo string, o PushOptions) (Pushed, error) {
 			made.Digest, made.MediaType = digestOf(m), index
 		}
 		for _, t := range o.Tags {
-			if !tagForm.MatchString(t) {
+			if !tagForm().MatchString(t) {
 				return fmt.Errorf("ecr: tag %q", t)
 			}
 			r.tag(t, r.images[made.Digest])
