@@ -230,7 +230,7 @@ func TestImages(t *testing.T) {
 		}
 	}
 
-	got, err := w.reg.Images(t.Context(), "payments", "latest", "1111111", string(one), "latest")
+	got, err := w.reg.Images(t.Context(), "payments", "latest", string(one), "latest")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,6 +240,10 @@ func TestImages(t *testing.T) {
 	}
 	if n := w.Count("*"); n != 1 {
 		t.Errorf("%d calls where all images exist, want 1: %v", n, w.Requests())
+	}
+	got, err = w.reg.Images(t.Context(), "payments", "latest", "1111111", string(one))
+	if d := cmp.Diff(want, got); err != nil || d != "" {
+		t.Error(err, d)
 	}
 
 	got, err = w.reg.Images(t.Context(), "payments", "latest", "gone", "2222222", "3333333", string(rollback.DigestOf([]byte("gone"))))
@@ -280,11 +284,11 @@ func TestImagesVanishing(t *testing.T) {
 	t.Parallel()
 	w := open(t, quick())
 	w.push(t, "one", "a")
-	w.push(t, "two", "b")
+	b := w.push(t, "two", "b")
 	if err := w.Fail("DescribeImages", "ImageNotFoundException", 0); err != nil {
 		t.Fatal(err)
 	}
-	_, err := w.reg.Images(t.Context(), "payments", "a", "b")
+	_, err := w.reg.Images(t.Context(), "payments", "a", string(b))
 	if rollback.KindOf(err) != rollback.Conflict || rollback.FixOf(err) == "" {
 		t.Errorf("got %v", err)
 	}
@@ -460,6 +464,27 @@ func TestListForEver(t *testing.T) {
 	}
 }
 
+// gone is a digest that no image has.
+var gone = string(rollback.DigestOf([]byte("gone")))
+
+// A few tags are one wave, also when some are missing: every call waits here until all have come.
+func TestTagsInOneWave(t *testing.T) {
+	t.Parallel()
+	w := open(t, quick())
+	one := w.push(t, "one", "1111111", "latest")
+	refs := []string{"latest", "1111111222222222222222222222222222222222", "1111111", "11111112", string(one)}
+	var all sync.WaitGroup
+	all.Add(len(refs))
+	w.Inject(fake.Fault{Op: "DescribeImages", Times: len(refs), Hold: func(*http.Request) { all.Done(); all.Wait() }})
+	got, err := w.reg.Images(t.Context(), "payments", refs...)
+	if err != nil || len(got) != 1 || got[0].Digest != one {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if n := w.Count("*"); n != len(refs) {
+		t.Errorf("%d calls, want %d", n, len(refs))
+	}
+}
+
 // The survey's calls must be one wave: every one of them waits here until all have come.
 func TestOneWave(t *testing.T) {
 	t.Parallel()
@@ -502,7 +527,7 @@ func TestActions(t *testing.T) {
 	m := w.manifest(t, "2222222")
 	calls := map[string]func(){
 		"Repository": func() { _, _ = w.reg.Repository(t.Context(), "payments") },
-		"Images":     func() { _, _ = w.reg.Images(t.Context(), "payments", "latest", "gone") },
+		"Images":     func() { _, _ = w.reg.Images(t.Context(), "payments", "latest", gone) },
 		"Manifests":  func() { _, _ = w.reg.Manifests(t.Context(), "payments", "latest") },
 		"List": func() {
 			for range w.reg.List(t.Context(), "payments") {
@@ -555,7 +580,7 @@ func TestDenied(t *testing.T) {
 			m := w.manifest(t, "latest")
 			w.Deny(a.Name)
 			w.Reset()
-			err := methods(w, m)[a.Method](t.Context(), "latest", "gone")
+			err := methods(w, m)[a.Method](t.Context(), "latest", gone)
 			want := "allow " + a.Name + " on arn:aws:ecr:eu-west-1:123456789012:repository/payments"
 			if rollback.KindOf(err) != rollback.Denied || !strings.HasPrefix(rollback.FixOf(err), want) {
 				t.Errorf("got %v, fix %q", err, rollback.FixOf(err))

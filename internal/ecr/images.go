@@ -19,6 +19,7 @@ import (
 const (
 	idsPerCall    = 100  // the most that BatchGetImage and DescribeImages take
 	imagesPerPage = 1000 // the most that DescribeImages gives
+	fewTags       = 8    // up to so many tags are described each by itself
 )
 
 // all asks for archived images too: without it ECR may answer as if they did not exist.
@@ -71,7 +72,33 @@ func inBatches[T any](batches [][]types.ImageIdentifier, key func(T) rollback.Di
 	return out, nil
 }
 
-// Images describes images: one call when all of them exist, three when some do not.
+// apart gives each of a few tags a batch of its own. Tags may well be missing (a person typed them, or they are guesses at
+// how a commit was shortened), and one that is missing from a batch costs two calls more, one after the other; asked for at
+// the same time they are one wave, whatever is missing. Digests come from pods and manifests, and are there.
+func apart(batches [][]types.ImageIdentifier) [][]types.ImageIdentifier {
+	if len(batches) != 1 {
+		return batches
+	}
+	var out [][]types.ImageIdentifier
+	var digests []types.ImageIdentifier
+	for _, id := range batches[0] {
+		if id.ImageTag == nil {
+			digests = append(digests, id)
+		} else {
+			out = append(out, []types.ImageIdentifier{id})
+		}
+	}
+	if len(out) < 2 || len(out) > fewTags {
+		return batches
+	}
+	if len(digests) > 0 {
+		out = append(out, digests)
+	}
+	return out
+}
+
+// Images describes images, in one wave: one call for all, or one for each of a few tags. Where many are asked for together
+// and some do not exist, it is three waves.
 func (r *Registry) Images(ctx context.Context, repository string, refs ...string) ([]rollback.Image, error) {
 	if !rollback.ValidRepository(repository) {
 		return nil, r.invalid("repository", repository)
@@ -80,7 +107,7 @@ func (r *Registry) Images(ctx context.Context, repository string, refs ...string
 	if err != nil {
 		return nil, err
 	}
-	return inBatches(batches, func(i rollback.Image) rollback.Digest { return i.Digest },
+	return inBatches(apart(batches), func(i rollback.Image) rollback.Digest { return i.Digest },
 		func(ids []types.ImageIdentifier) ([]rollback.Image, error) { return r.describe(ctx, repository, ids) })
 }
 

@@ -285,9 +285,10 @@ func (c *Cluster) get(ctx context.Context, k kind, namespace, name string) (*uns
 	return got, err
 }
 
+// Pages are large, because every one waits for the one before: a namespace of a few hundred services should be one page. A
+// page of pods is some megabytes then, which the API server compresses.
 const (
-	pageSize = 500
-	// metadataPageSize is larger, because metadata alone is small and every page is one more round trip.
+	pageSize         = 2000
 	metadataPageSize = 2500
 )
 
