@@ -5,16 +5,15 @@ package kube
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 )
 
 var (
-	dnsName   = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
-	dnsLabel  = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
-	configKey = regexp.MustCompile(`^[-._a-zA-Z0-9]+$`)
+	dnsName   = lazily(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
+	dnsLabel  = lazily(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
+	configKey = lazily(`^[-._a-zA-Z0-9]+$`)
 )
 
 const (
@@ -258,7 +257,7 @@ func validate(r *resource, o, old tree) error {
 	if r == namespaces {
 		rule, re, limit = labelRule, dnsLabel, 63
 	}
-	if !re.MatchString(name) {
+	if !re().MatchString(name) {
 		c = append(c, invalidValue("metadata.name", name, rule))
 	} else if len(name) > limit {
 		c = append(c, invalidValue("metadata.name", name, fmt.Sprintf("must be no more than %d bytes", limit)))
@@ -296,12 +295,12 @@ func validate(r *resource, o, old tree) error {
 func validateLabels(m tree, field string) (c []cause) {
 	for k, v := range m {
 		s, _ := v.(string)
-		if !labelKey.MatchString(k) {
+		if !labelKey().MatchString(k) {
 			c = append(c, invalidValue(field, k, "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"))
 		}
 		if len(s) > 63 {
 			c = append(c, invalidValue(field, s, "must be no more than 63 bytes"))
-		} else if !labelVal.MatchString(s) {
+		} else if !labelVal().MatchString(s) {
 			c = append(c, invalidValue(field, s, "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"))
 		}
 	}
@@ -313,7 +312,7 @@ func validateAnnotations(m tree, field string) (c []cause) {
 	for k, v := range m {
 		s, _ := v.(string)
 		total += len(k) + len(s)
-		if !labelKey.MatchString(strings.ToLower(k)) {
+		if !labelKey().MatchString(strings.ToLower(k)) {
 			c = append(c, invalidValue(field, k, "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"))
 		}
 	}
@@ -329,7 +328,7 @@ func validateConfigMap(name string, o, old tree, c []cause) error {
 		for k, v := range dict(o, field) {
 			s, _ := v.(string)
 			size += len(s)
-			if !configKey.MatchString(k) || len(k) > 253 {
+			if !configKey().MatchString(k) || len(k) > 253 {
 				c = append(c, invalidValue(field+"["+k+"]", k, "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"))
 			}
 		}
@@ -430,7 +429,7 @@ func validatePod(spec tree, field string, restart []string) (c []cause) {
 			switch {
 			case name == "":
 				c = append(c, required(at+".name", ""))
-			case !dnsLabel.MatchString(name):
+			case !dnsLabel().MatchString(name):
 				c = append(c, invalidValue(at+".name", name, labelRule))
 			case seen[name]:
 				c = append(c, cause{"FieldValueDuplicate", at + ".name", fmt.Sprintf("Duplicate value: %q", name)})

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // requirement is one term of a label selector.
@@ -15,12 +16,17 @@ type requirement struct {
 	values []string
 }
 
+// lazily compiles a regular expression when it is first used: most starts of the program that carries this server never do.
+func lazily(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
+}
+
 var (
-	setTerm  = regexp.MustCompile(`^\s*([^\s!=,()]+)\s+(in|notin)\s*\(([^()]*)\)\s*$`)
-	eqTerm   = regexp.MustCompile(`^\s*([^\s!=,()]+)\s*(==|=|!=)\s*([^\s!=,()]*)\s*$`)
-	hasTerm  = regexp.MustCompile(`^\s*(!?)\s*([^\s!=,()]+)\s*$`)
-	labelKey = regexp.MustCompile(`^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`)
-	labelVal = regexp.MustCompile(`^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$`)
+	setTerm  = lazily(`^\s*([^\s!=,()]+)\s+(in|notin)\s*\(([^()]*)\)\s*$`)
+	eqTerm   = lazily(`^\s*([^\s!=,()]+)\s*(==|=|!=)\s*([^\s!=,()]*)\s*$`)
+	hasTerm  = lazily(`^\s*(!?)\s*([^\s!=,()]+)\s*$`)
+	labelKey = lazily(`^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`)
+	labelVal = lazily(`^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$`)
 )
 
 // parseSelector reads a label selector as in the query of a list.
@@ -46,14 +52,14 @@ func parseSelector(text string) ([]requirement, error) {
 	var out []requirement
 	for _, t := range append(terms, text[from:]) {
 		var r requirement
-		if m := setTerm.FindStringSubmatch(t); m != nil {
+		if m := setTerm().FindStringSubmatch(t); m != nil {
 			r = requirement{key: m[1], op: m[2]}
 			for v := range strings.SplitSeq(m[3], ",") {
 				r.values = append(r.values, strings.TrimSpace(v))
 			}
-		} else if m := eqTerm.FindStringSubmatch(t); m != nil {
+		} else if m := eqTerm().FindStringSubmatch(t); m != nil {
 			r = requirement{m[1], strings.Replace(m[2], "==", "=", 1), []string{m[3]}}
-		} else if m := hasTerm.FindStringSubmatch(t); m != nil {
+		} else if m := hasTerm().FindStringSubmatch(t); m != nil {
 			r = requirement{key: m[2], op: "exists"}
 			if m[1] == "!" {
 				r.op = "!"
@@ -61,11 +67,11 @@ func parseSelector(text string) ([]requirement, error) {
 		} else {
 			return nil, badRequest("unable to parse requirement: %q", t)
 		}
-		if !labelKey.MatchString(r.key) {
+		if !labelKey().MatchString(r.key) {
 			return nil, badRequest("unable to parse requirement: <nil>: Invalid value: %q: name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character", r.key)
 		}
 		for _, v := range r.values {
-			if !labelVal.MatchString(v) || len(v) > 63 {
+			if !labelVal().MatchString(v) || len(v) > 63 {
 				return nil, badRequest("unable to parse requirement: values[0][%s]: Invalid value: %q: a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character", r.key, v)
 			}
 		}
