@@ -1,0 +1,295 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rollback-tools/rollback/internal/fake"
+	"github.com/rollback-tools/rollback/test/e2e/control"
+	"github.com/rollback-tools/rollback/test/e2e/registry"
+)
+
+// cluster is the one real Kubernetes of a test run; scenarios share it, each in a namespace of its own.
+type cluster struct {
+	control.Ready
+	process *exec.Cmd
+	stdin   io.Closer
+	logs    string // path
+	number  atomic.Int32
+}
+
+// startCluster runs the kubeworld binary. It ends with this process, however that ends.
+func startCluster(binary, dir string) (*cluster, error) {
+	c := &cluster{process: exec.Command(binary), logs: filepath.Join(dir, "kubeworld.log")}
+	logs, err := os.Create(c.logs)
+	if err != nil {
+		return nil, err
+	}
+	defer logs.Close()
+	c.process.Stderr = logs
+	c.process.Env = append(os.Environ(), "TMPDIR="+dir)
+	if c.stdin, err = c.process.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := c.process.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.process.Start(); err != nil {
+		return nil, err
+	}
+	line, err := bufio.NewReader(out).ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &c.Ready)
+	}
+	if err != nil {
+		c.stop()
+		text, _ := os.ReadFile(c.logs)
+		return nil, fmt.Errorf("kubeworld did not come up: %w\n%s", err, text)
+	}
+	return c, nil
+}
+
+// stop ends the cluster and waits for it.
+func (c *cluster) stop() {
+	_ = c.stdin.Close()
+	_ = c.process.Process.Signal(syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() { _ = c.process.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		_ = c.process.Process.Kill()
+		<-done
+	}
+}
+
+// theCluster starts it at the first use; TestMain stops it.
+var theCluster = sync.OnceValues(func() (*cluster, error) {
+	started.Store(true)
+	return startCluster(kubeworldBinary, scratch)
+})
+
+var started atomic.Bool // whether theCluster was asked for
+
+// real is a namespace of the real cluster with a registry of its own.
+type real struct {
+	cluster   *cluster
+	namespace string
+	dir       string
+	settings  control.Namespace
+	registry  *registry.ECR
+	images    *httptest.Server
+	proxy     *httptest.Server
+	board     *fake.Switchboard
+	api       *API
+}
+
+func newReal(t *testing.T, o Options) World {
+	t.Helper()
+	c, err := theCluster()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	w := &real{cluster: c, namespace: fmt.Sprintf("e2e-%d", c.number.Add(1)), dir: t.TempDir(), registry: registry.NewECR()}
+	t.Cleanup(w.registry.Close)
+	w.images = httptest.NewServer(w.registry)
+	t.Cleanup(w.images.Close)
+	w.settings = control.Namespace{Hosts: map[string]string{w.registry.Host(): w.images.URL}}
+	if err := w.set(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if w.api, err = newAPI(c.API, c.CA, c.Token); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.between(t); err != nil {
+		t.Fatal(err)
+	}
+	token, err := w.account(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := pemOf(w.proxy)
+	if err := write(w.dir, w.proxy.URL, base64.StdEncoding.EncodeToString(ca), token, w.namespace, o); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// pemOf is the certificate that a test server shows.
+func pemOf(s *httptest.Server) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+}
+
+func (w *real) set(ctx context.Context) error {
+	return control.Client{URL: w.cluster.Control}.SetNamespace(ctx, w.namespace, w.settings)
+}
+
+// between puts the switchboard in front of the API server.
+func (w *real) between(t *testing.T) error {
+	target, err := url.Parse(w.cluster.API)
+	if err != nil {
+		return err
+	}
+	p := &httputil.ReverseProxy{
+		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		Transport:     w.api.client.Transport,
+		FlushInterval: -1, // watches
+		ErrorLog:      log.New(io.Discard, "", 0),
+	}
+	w.board = &fake.Switchboard{Next: p, Op: operation}
+	w.proxy = httptest.NewUnstartedServer(w.board)
+	w.proxy.Config.ErrorLog = log.New(io.Discard, "", 0)
+	w.proxy.StartTLS()
+	t.Cleanup(func() {
+		w.board.Close()
+		w.proxy.CloseClientConnections()
+		w.proxy.Close()
+	})
+	return nil
+}
+
+// operation names a request as internal/fake/kube does.
+func operation(r *http.Request) string {
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	switch {
+	case len(parts) >= 3 && parts[0] == "api":
+		parts = parts[2:]
+	case len(parts) >= 4 && parts[0] == "apis":
+		parts = parts[3:]
+	default:
+		return r.Method + " " + r.URL.Path
+	}
+	if len(parts) > 2 && parts[0] == "namespaces" {
+		parts = parts[2:]
+	}
+	verb := map[string]string{http.MethodGet: "GET", http.MethodPost: "CREATE", http.MethodPut: "UPDATE", http.MethodPatch: "PATCH", http.MethodDelete: "DELETE"}[r.Method]
+	if len(parts) == 1 && verb == "GET" {
+		verb = "LIST"
+		if v := r.URL.Query().Get("watch"); v == "1" || v == "true" {
+			verb = "WATCH"
+		}
+	}
+	return verb + " " + strings.Join(parts, "/")
+}
+
+// account makes the service account as which the program runs, and its token. It may do nothing yet.
+func (w *real) account(ctx context.Context) (string, error) {
+	if _, err := w.api.create(ctx, "serviceaccounts", w.namespace, object{"metadata": object{"name": "oncall"}}); err != nil {
+		return "", err
+	}
+	t, err := w.api.do(ctx, http.MethodPost, pathOf("serviceaccounts", w.namespace, "oncall")+"/token", "application/json",
+		object{"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": object{"expirationSeconds": 7200}})
+	return str(t, "status", "token"), err
+}
+
+func (w *real) Name() string               { return "real" }
+func (w *real) Namespace() string          { return w.namespace }
+func (w *real) Dir() string                { return w.dir }
+func (w *real) Env() []string              { return environment(w.dir, w.registry.Env(w.images.URL)) }
+func (w *real) API() *API                  { return w.api }
+func (w *real) Cluster() *fake.Switchboard { return w.board }
+func (w *real) Registry() Registry         { return w.registry }
+func (w *real) RegistryURL() string        { return w.images.URL }
+
+func (w *real) Grant(ctx context.Context, roles []object) error {
+	for _, role := range roles {
+		kind, name, namespace := str(role, "kind"), str(role, "metadata", "name"), str(role, "metadata", "namespace")
+		resource := plural(kind)
+		if _, err := w.api.create(ctx, resource, namespace, role); isStatus(err, http.StatusConflict) {
+			if err := w.api.merge(ctx, resource, namespace, name, object{"rules": role["rules"]}); err != nil {
+				return err
+			}
+			continue // bound before
+		} else if err != nil {
+			return err
+		}
+		bind := object{
+			"metadata": object{"name": name},
+			"roleRef":  object{"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name},
+			"subjects": []any{object{"kind": "ServiceAccount", "name": "oncall", "namespace": w.namespace}},
+		}
+		if _, err := w.api.create(ctx, strings.ToLower(kind)+"bindings", namespace, bind); err != nil {
+			return err
+		}
+	}
+	// The API server's authorizer sees new bindings a moment later.
+	return until(ctx, func() (bool, error) { return w.granted(ctx, roles) })
+}
+
+// granted asks as the program's user whether it may do the last thing that the roles allow.
+func (w *real) granted(ctx context.Context, roles []object) (bool, error) {
+	token, err := w.token()
+	if err != nil {
+		return false, err
+	}
+	user := *w.api
+	user.token = token
+	for _, role := range roles {
+		rules := items(role, "rules")
+		r := rules[len(rules)-1]
+		resource, sub, _ := strings.Cut(items(r, "resources")[0].(string), "/")
+		ask := object{"verb": items(r, "verbs")[0], "group": items(r, "apiGroups")[0], "resource": resource, "subresource": sub, "namespace": str(role, "metadata", "namespace")}
+		if names := items(r, "resourceNames"); len(names) > 0 {
+			ask["name"] = names[0]
+		}
+		got, err := user.do(ctx, http.MethodPost, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", "application/json",
+			object{"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": object{"resourceAttributes": ask}})
+		if err != nil {
+			return false, err
+		}
+		if at(got, "status", "allowed") != true {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// token is that of the program's user, as its kubeconfig has it.
+func (w *real) token() (string, error) {
+	text, err := os.ReadFile(filepath.Join(w.dir, "kubeconfig"))
+	if err != nil {
+		return "", err
+	}
+	_, rest, _ := strings.Cut(string(text), `token: "`)
+	token, _, _ := strings.Cut(rest, `"`)
+	return token, nil
+}
+
+func (w *real) Behave(ctx context.Context, digest string, b control.Behaviour) error {
+	return control.Client{URL: w.cluster.Control}.Behave(ctx, w.namespace, digest, b)
+}
+
+func (w *real) Preload(ctx context.Context, ref, digest string) error {
+	return control.Client{URL: w.cluster.Control}.Preload(ctx, w.namespace, ref, digest)
+}
+
+func (w *real) SetImageID(ctx context.Context, form control.ImageID) error {
+	if !slices.Contains([]control.ImageID{control.RepoDigest, control.DockerPullable, control.PlatformDigest, control.BareConfig}, form) {
+		return fmt.Errorf("no image ID form %q", form)
+	}
+	w.settings.ImageID = form
+	return w.set(ctx)
+}

@@ -1,0 +1,240 @@
+package e2e
+
+// The scenarios. Each runs in both worlds; the two traces must be the same, and as the scenario says.
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/rollback-tools/rollback/test/e2e/control"
+)
+
+// Scenario is a state of the world, what is done in it, and what must be so at the end.
+type Scenario struct {
+	Name    string
+	Options Options
+	// Seed brings the world into the state of the beginning.
+	Seed  func(context.Context, *Stage) error
+	Steps []Step
+	// Want are fields of the trace, the same in both worlds; "" means that the field must not be there.
+	Want map[string]string
+	// Differ are the fields in which the real world may differ.
+	Differ []Difference
+}
+
+// Step is one command, and what somebody else does before it.
+type Step struct {
+	Before func(context.Context, *Stage) error
+	// Args are the program's; {good} and the like stand for the digest of a release of that name, {good.commit} for its commit.
+	Args []string
+	Exit int
+}
+
+// Stage is a scenario that plays in a world.
+type Stage struct {
+	world    World
+	releases map[string]*Release // by name
+	repos    []string
+	done     []outcome
+	broken   func(error) // tells the test of a failure in another goroutine
+}
+
+// outcome is what became of a step.
+type outcome struct {
+	args           []string
+	exit           int
+	stdout, stderr string
+}
+
+func (s *Stage) repositories() []string { return s.repos }
+
+// release pushes the next image of a service, under a name by which the scenario knows it.
+func (s *Stage) release(ctx context.Context, service, name, title string, age time.Duration, platforms ...string) error {
+	r := &Release{Title: title, Age: age, Platforms: platforms}
+	if err := push(ctx, s.world, service, r); err != nil {
+		return err
+	}
+	s.releases[name] = r
+	if !slices.Contains(s.repos, service) {
+		s.repos = append(s.repos, service)
+	}
+	return nil
+}
+
+// up applies workloads and waits until each is rolled out.
+func (s *Stage) up(ctx context.Context, objects ...object) error {
+	if err := s.world.API().apply(ctx, objects...); err != nil {
+		return err
+	}
+	for _, o := range objects {
+		if kind := str(o, "kind"); kind != "CronJob" {
+			if err := s.world.API().rolledOut(ctx, plural(kind), s.world.Namespace(), str(o, "metadata", "name")); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// grant lets the program's user do what `rollback permissions` prints for a command.
+func (s *Stage) grant(ctx context.Context, command string) error {
+	r, err := s.rollback(ctx, "permissions", "--service", "payments", "--environment", "prod", "--for", command)
+	if err != nil {
+		return err
+	}
+	if r.exit != 0 {
+		return fmt.Errorf("rollback permissions: exit %d\n%s", r.exit, r.stderr)
+	}
+	var roles []object
+	for d := yaml.NewDecoder(strings.NewReader(r.stdout)); ; {
+		var role object
+		if err := d.Decode(&role); err != nil {
+			break
+		}
+		roles = append(roles, role)
+	}
+	if len(roles) == 0 {
+		return fmt.Errorf("rollback permissions printed no Role:\n%s", r.stdout)
+	}
+	return s.world.Grant(ctx, roles)
+}
+
+// rollback runs the program as a user of this world does.
+func (s *Stage) rollback(ctx context.Context, args ...string) (outcome, error) {
+	for i, a := range args {
+		for name, r := range s.releases {
+			a = strings.NewReplacer("{"+name+"}", r.Digest, "{"+name+".commit}", r.Commit).Replace(a)
+		}
+		args[i] = a
+	}
+	c := exec.CommandContext(ctx, rollbackBinary, args...)
+	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
+	c.WaitDelay = 10 * time.Second
+	var stdout, stderr bytes.Buffer
+	c.Dir, c.Env, c.Stdout, c.Stderr = s.world.Dir(), s.world.Env(), &stdout, &stderr
+	err := c.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return outcome{}, err
+	}
+	return outcome{args, c.ProcessState.ExitCode(), stdout.String(), stderr.String()}, ctx.Err()
+}
+
+// bound is the longest that one scenario may take in one world.
+const bound = 3 * time.Minute
+
+// play runs a scenario in a world and returns its trace.
+func (sc Scenario) play(t *testing.T, w World) Trace {
+	ctx, cancel := context.WithTimeout(t.Context(), bound)
+	defer cancel()
+	begun := time.Now()
+	s := &Stage{world: w, releases: map[string]*Release{}, broken: func(err error) { t.Errorf("%s: %v", w.Name(), err) }}
+	if err := s.grant(ctx, "run"); err != nil {
+		t.Fatalf("%s: %v", w.Name(), err)
+	}
+	if err := sc.Seed(ctx, s); err != nil {
+		t.Fatalf("%s: seed: %v", w.Name(), err)
+	}
+	seeded := time.Since(begun)
+	for i, step := range sc.Steps {
+		if step.Before != nil {
+			if err := step.Before(ctx, s); err != nil {
+				t.Fatalf("%s: before step %d: %v", w.Name(), i, err)
+			}
+		}
+		at := time.Now()
+		r, err := s.rollback(ctx, slices.Clone(step.Args)...)
+		if err != nil {
+			t.Fatalf("%s: step %d: %v", w.Name(), i, err)
+		}
+		s.done = append(s.done, r)
+		t.Logf("%s: rollback %s: exit %d after %s", w.Name(), strings.Join(step.Args, " "), r.exit, time.Since(at).Round(time.Millisecond))
+		if r.exit != step.Exit {
+			t.Errorf("%s: rollback %s: exit %d, want %d\n%s%s", w.Name(), strings.Join(step.Args, " "), r.exit, step.Exit, r.stdout, r.stderr)
+		}
+	}
+	trace, err := s.settled(ctx)
+	if err != nil {
+		t.Fatalf("%s: %v", w.Name(), err)
+	}
+	for _, v := range w.Registry().Violations() {
+		t.Errorf("%s: %s", w.Name(), v)
+	}
+	for _, f := range sorted(sc.Want) {
+		if got := trace[f]; got != sc.Want[f] {
+			t.Errorf("%s: %s is %q, want %q", w.Name(), f, got, sc.Want[f])
+		}
+	}
+	t.Logf("%s: seeded in %s, %s in all, %d fields", w.Name(), seeded.Round(time.Millisecond), time.Since(begun).Round(time.Millisecond), len(trace))
+	return trace
+}
+
+func TestScenarios(t *testing.T) {
+	for _, sc := range scenarios {
+		t.Run(sc.Name, func(t *testing.T) {
+			t.Parallel()
+			traces := make([]Trace, len(worlds))
+			var both sync.WaitGroup
+			for i, start := range worlds {
+				w := start(t, sc.Options)
+				both.Go(func() { traces[i] = sc.play(t, w) })
+			}
+			both.Wait()
+			if !t.Failed() {
+				compare(t, traces[0], traces[1], slices.Concat(everywhere, sc.Differ))
+			}
+		})
+	}
+}
+
+// payments are four releases, the last of them bad, and the workloads of them that are named.
+func payments(kinds ...string) func(context.Context, *Stage) error {
+	return func(ctx context.Context, s *Stage) error {
+		if err := releases(ctx, s); err != nil {
+			return err
+		}
+		var objects []object
+		for _, kind := range kinds {
+			name := map[string]string{"Deployment": "payments", "StatefulSet": "payments-worker", "DaemonSet": "payments-agent"}[kind]
+			objects = append(objects, workload(s.world, kind, name, "payments", map[string]int{"Deployment": 3, "StatefulSet": 2}[kind]))
+		}
+		return s.up(ctx, objects...)
+	}
+}
+
+func releases(ctx context.Context, s *Stage) error {
+	for _, r := range []struct {
+		name, title string
+		age         time.Duration
+	}{
+		{"oldest", "Retry card network timeouts", 9 * 24 * time.Hour},
+		{"old", "Log the acquirer's answer code", 6 * 24 * time.Hour},
+		{"good", "Cache exchange rates for a minute", 27 * time.Hour},
+		{"bad", "Round amounts in the ledger", 42 * time.Minute},
+	} {
+		if err := s.release(ctx, "payments", r.name, r.title, r.age, "linux/amd64", "linux/arm64"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// behave lets an image misbehave from now on.
+func behave(name string, b control.Behaviour) func(context.Context, *Stage) error {
+	return func(ctx context.Context, s *Stage) error { return s.world.Behave(ctx, s.releases[name].Digest, b) }
+}
+
+func on(args ...string) []string {
+	return append(args[:1:1], append([]string{"--service", "payments", "--environment", "prod"}, args[1:]...)...)
+}

@@ -1,0 +1,293 @@
+package e2e
+
+// A trace is what can be seen of a scenario from outside, with what differs from run to run masked. It is flat, path by path,
+// so that two traces can be compared field by field.
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Trace is flat: "steps[0].exit" → "0", "workloads.Deployment/payments.paused" → "true", "tags.payments.latest" → "<image 3>".
+type Trace map[string]string
+
+// Difference allows the two worlds to differ in some fields, for a reason.
+type Difference struct {
+	Path string // as path.Match has it; "/" is not special here
+	Why  string
+}
+
+// everywhere are the differences allowed in every scenario.
+var everywhere = []Difference{}
+
+// compare holds the trace of the real world against that of the loopback one.
+func compare(t *testing.T, loopback, real Trace, allowed []Difference) {
+	t.Helper()
+	used := map[string]bool{}
+	permitted := func(field string) bool {
+		for _, d := range allowed {
+			if ok, err := path.Match(strings.ReplaceAll(d.Path, "/", "|"), strings.ReplaceAll(field, "/", "|")); err != nil {
+				t.Errorf("allowed difference %q: %v", d.Path, err)
+			} else if ok {
+				used[d.Path] = true
+				return true
+			}
+		}
+		return false
+	}
+	fields := map[string]bool{}
+	for f := range loopback {
+		fields[f] = true
+	}
+	for f := range real {
+		fields[f] = true
+	}
+	for _, f := range sorted(fields) {
+		l, inLoopback := loopback[f]
+		r, inReal := real[f]
+		if l == r && inLoopback == inReal || permitted(f) {
+			continue
+		}
+		t.Errorf("the worlds differ in %s (-loopback +real):\n%s", f, cmp.Diff(lines(l, inLoopback), lines(r, inReal)))
+	}
+	for _, d := range allowed {
+		if !used[d.Path] && !slices.Contains(everywhere, d) {
+			t.Errorf("the worlds no longer differ in %s (%s): take it off the list", d.Path, d.Why)
+		}
+	}
+}
+
+func lines(s string, there bool) []string {
+	if !there {
+		return nil
+	}
+	return strings.Split(s, "\n")
+}
+
+func sorted[V any](m map[string]V) []string {
+	var keys []string
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// mask takes out of a text what differs from run to run, and gives images and commits their names.
+func (s *Stage) mask(text string) string {
+	for name, r := range s.releases {
+		text = strings.ReplaceAll(text, r.Digest, "<image "+name+" in full>")
+		text = strings.ReplaceAll(text, r.Digest[:19], "<image "+name+">")
+		text = strings.ReplaceAll(text, r.Digest[7:19], "<image "+name+" short>")
+		for _, n := range []int{40, 12, 7} {
+			text = strings.ReplaceAll(text, r.Commit[:n], "<commit "+name+">")
+		}
+	}
+	text = strings.ReplaceAll(text, s.world.Dir(), "DIR")
+	text = regexp.MustCompile(`\b`+regexp.QuoteMeta(s.world.Namespace())+`\b`).ReplaceAllString(text, "prod")
+	for _, m := range masks {
+		text = m.re.ReplaceAllString(text, m.by)
+	}
+	return text
+}
+
+var masks = []struct {
+	re *regexp.Regexp
+	by string
+}{
+	{regexp.MustCompile(`\b\d{8}t\d{6}z-[0-9a-f]{4}\b`), "RUN"},
+	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "127.0.0.1:PORT"},
+	{regexp.MustCompile(`\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b`), "UID"},
+	{regexp.MustCompile(`\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z| UTC)?`), "TIME"},
+	{regexp.MustCompile(`\b\d\d:\d\d:\d\dZ?\b`), "TIME"},
+	{regexp.MustCompile(`\b(payments|web)(-[0-9a-z]{7,10})-[0-9a-z]{5}\b`), "$1-HASH-POD"},
+	{regexp.MustCompile(`\b(payments-agent)-[0-9a-z]{5}\b`), "$1-POD"},
+	{regexp.MustCompile(`\b(payments|web)-[0-9a-f]{8,10}\b`), "$1-HASH"},
+	{regexp.MustCompile(`\b\d+(\.\d+)?( ?)(ms|s)\b`), "N${2}s"},
+	{regexp.MustCompile(`Image size: \d+ bytes`), "Image size: N bytes"},
+	{regexp.MustCompile(`\(\d+ times\)`), "(N times)"},
+	{regexp.MustCompile(`/\d+@UID/\d+/\d+`), "/PROCESS"},
+	{regexp.MustCompile(`(?m)^◎ .*\n`), ""},        // progress: what is seen on the way depends on the clock
+	{regexp.MustCompile(`(?m)^(✔ .*)  Ns$`), "$1"}, // how long a step took, told when it is long
+	{regexp.MustCompile(`(?m) +$`), ""},
+}
+
+// trace looks at everything in the world, past the program.
+func (s *Stage) trace(ctx context.Context) (Trace, error) {
+	t := Trace{}
+	for i, step := range s.done {
+		at := fmt.Sprintf("steps[%d].", i)
+		t[at+"command"] = "rollback " + s.mask(strings.Join(step.args, " "))
+		t[at+"exit"] = strconv.Itoa(step.exit)
+		t[at+"stdout"] = s.mask(step.stdout)
+		t[at+"stderr"] = s.mask(step.stderr)
+	}
+	for _, repo := range s.repositories() {
+		for tag, digest := range s.world.Registry().Tags(repo) {
+			t["tags."+repo+"."+s.mask(tag)] = s.mask(digest)
+		}
+	}
+	for _, kind := range []string{"Deployment", "StatefulSet", "DaemonSet"} {
+		list, err := s.world.API().list(ctx, plural(kind), s.world.Namespace(), "")
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range list {
+			s.traceWorkload(t, kind, o)
+		}
+	}
+	if err := s.tracePods(ctx, t); err != nil {
+		return nil, err
+	}
+	if err := s.traceEvents(ctx, t); err != nil {
+		return nil, err
+	}
+	maps, err := s.world.API().list(ctx, "configmaps", s.world.Namespace(), "")
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range maps {
+		name := str(m, "metadata", "name")
+		if name == "kube-root-ca.crt" {
+			continue
+		}
+		for key, v := range at(m, "data").(object) {
+			s.flatten(t, "configmaps."+name+"."+key, v)
+		}
+	}
+	return t, nil
+}
+
+func (s *Stage) traceWorkload(t Trace, kind string, o object) {
+	at_ := "workloads." + kind + "/" + str(o, "metadata", "name") + "."
+	t[at_+"observed"] = strconv.FormatBool(num(o, "status", "observedGeneration") == num(o, "metadata", "generation"))
+	t[at_+"generation"] = strconv.Itoa(num(o, "metadata", "generation"))
+	if kind == "Deployment" {
+		t[at_+"paused"] = strconv.FormatBool(at(o, "spec", "paused") == true)
+		t[at_+"revision"] = str(o, "metadata", "annotations", "deployment.kubernetes.io/revision")
+	}
+	for k, v := range mapOf(o, "spec", "template", "metadata", "annotations") {
+		t[at_+"template."+k] = s.mask(fmt.Sprint(v))
+	}
+	for k, v := range mapOf(o, "status") {
+		if n, ok := v.(float64); ok && k != "observedGeneration" && n != 0 { // an absent number is a zero
+			t[at_+"status."+k] = fmt.Sprint(n)
+		}
+	}
+	for _, c := range items(o, "status", "conditions") {
+		t[at_+"condition."+str(c, "type")] = str(c, "status") + " " + str(c, "reason")
+	}
+}
+
+func mapOf(o any, path ...string) object {
+	m, _ := at(o, path...).(object)
+	return m
+}
+
+// tracePods counts the pods that are not about to go, by what they run and how they are.
+func (s *Stage) tracePods(ctx context.Context, t Trace) error {
+	list, err := s.world.API().list(ctx, "pods", s.world.Namespace(), "")
+	if err != nil {
+		return err
+	}
+	count := map[string]int{}
+	for _, p := range list {
+		if str(p, "metadata", "deletionTimestamp") != "" {
+			continue
+		}
+		var all []string
+		for _, c := range append(items(p, "status", "initContainerStatuses"), items(p, "status", "containerStatuses")...) {
+			_, digest, _ := strings.Cut(str(c, "imageID"), "@")
+			state := "running"
+			for _, k := range []string{"waiting", "terminated"} {
+				if w := mapOf(c, "state", k); w != nil {
+					state = k
+				}
+			}
+			restarted := ""
+			if num(c, "restartCount") > 0 {
+				restarted = " restarted"
+			}
+			all = append(all, fmt.Sprintf("%s %s %s ready=%v%s", str(c, "name"), s.mask(digest), state, at(c, "ready"), restarted))
+		}
+		slices.Sort(all)
+		count["pods."+str(p, "metadata", "labels", "app")+": "+str(p, "status", "phase")+" ["+strings.Join(all, "; ")+"]"]++
+	}
+	for k, n := range count {
+		t[k] = strconv.Itoa(n)
+	}
+	return nil
+}
+
+// traceEvents notes which events were seen; how often depends on the clock.
+func (s *Stage) traceEvents(ctx context.Context, t Trace) error {
+	list, err := s.world.API().list(ctx, "events", s.world.Namespace(), "")
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		component := str(e, "source", "component")
+		if component == "" {
+			component = str(e, "reportingComponent")
+		}
+		t[fmt.Sprintf("events.%s %s %s %s", str(e, "involvedObject", "kind"), component, str(e, "type"), str(e, "reason"))] = "seen"
+	}
+	return nil
+}
+
+// flatten puts JSON, or text that holds JSON, under a path.
+func (s *Stage) flatten(t Trace, under string, v any) {
+	switch v := v.(type) {
+	case object:
+		for k, x := range v {
+			s.flatten(t, under+"."+s.mask(k), x)
+		}
+	case []any:
+		for i, x := range v {
+			s.flatten(t, fmt.Sprintf("%s[%d]", under, i), x)
+		}
+	case string:
+		var inner any
+		if json.Unmarshal([]byte(v), &inner) == nil {
+			switch inner.(type) {
+			case object, []any:
+				s.flatten(t, under, inner)
+				return
+			}
+		}
+		t[under] = s.mask(v)
+	default:
+		t[under] = fmt.Sprint(v)
+	}
+}
+
+// settled takes traces until they stay the same for a while: controllers and nodes go on when the program has ended.
+func (s *Stage) settled(ctx context.Context) (Trace, error) {
+	const quiet = 700 * time.Millisecond
+	var last Trace
+	since := time.Now()
+	err := until(ctx, func() (bool, error) {
+		t, err := s.trace(ctx)
+		if err != nil {
+			return false, err
+		}
+		if !cmp.Equal(t, last) {
+			last, since = t, time.Now()
+		}
+		return time.Since(since) > quiet, nil
+	})
+	if err != nil && last != nil {
+		return last, nil // something never rests; the comparison shows what
+	}
+	return last, err
+}
