@@ -52,6 +52,7 @@ func finish(t *testing.T, w *world, req Request, first *process, why func() stri
 			}
 		}
 		next := w.process("ann")
+		next.limits = p.limits
 		next.knowsDead, next.ended = try%2 == 0, p.ended // the machine is the same, or another one
 		all = append(all, next)
 		p = next
@@ -179,6 +180,7 @@ func disturbed(t *testing.T, st story, want string, nth int, f fault, n int) (fi
 		f.call = n
 		for i, req := range st.req {
 			p := w.process("ann")
+			p.limits.Settle = 3 * time.Second
 			if i == nth {
 				p.faults = []*fault{&f}
 			}

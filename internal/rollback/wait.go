@@ -28,8 +28,15 @@ func (r *run) watch(ctx context.Context, deadline time.Time, due *time.Time, see
 	}
 	lost := ""
 	for {
+		if !time.Now().Before(deadline) {
+			if lost != "" {
+				return fmt.Errorf("the cluster could not be read%w: %s", quiet{errDeadline}, lost)
+			}
+			return errDeadline
+		}
 		lctx, cancel := context.WithDeadline(ctx, deadline)
 		obs, err := r.World.Cluster.Observe(lctx, refs)
+		late := lctx.Err() != nil
 		cancel()
 		wait := r.Limits.Poll
 		switch {
@@ -47,7 +54,9 @@ func (r *run) watch(ctx context.Context, deadline time.Time, due *time.Time, see
 			if done || err != nil {
 				return err
 			}
-		case !passing(err) && time.Now().Before(deadline):
+		case late && lost == "": // cut short by our own deadline
+			return errDeadline
+		case !passing(err) && !late:
 			e := &Error{Exit: Unverified, What: "the pods cannot be observed any more", Err: err}
 			if fix := FixOf(err); fix != "" {
 				e.Next = []string{fix}
@@ -59,12 +68,6 @@ func (r *run) watch(ctx context.Context, deadline time.Time, due *time.Time, see
 			}
 			lost = err.Error()
 			wait = r.Limits.Retry
-		}
-		if !time.Now().Before(deadline) {
-			if lost != "" {
-				return fmt.Errorf("%w: the cluster could not be read: %s", errDeadline, lost)
-			}
-			return errDeadline
 		}
 		if due != nil && !due.IsZero() && err == nil {
 			wait = min(wait, time.Until(*due))
@@ -184,7 +187,7 @@ func (r *run) progress(o Observation) Progress {
 
 func (r *run) prove(obs []Observation) {
 	stamp := ""
-	if r.entry != nil {
+	if r.entry != nil && slices.ContainsFunc(r.plan.Steps, func(s Step) bool { return s.Name == StepRestart }) {
 		stamp = r.entry.Stamp
 	}
 	r.proofs = nil

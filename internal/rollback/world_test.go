@@ -159,7 +159,11 @@ func (w *world) makePod(d *deployed) *Pod {
 func (w *world) start(d *deployed, p *Pod) {
 	for i := range p.Containers {
 		c := &p.Containers[i]
-		if c.Digest != "" || c.Waiting == "ImagePullBackOff" {
+		if c.Digest != "" { // up or not, it keeps the image it was started with
+			p.Ready = w.behaviour[c.Digest] == healthy
+			continue
+		}
+		if c.Waiting == "ImagePullBackOff" {
 			continue
 		}
 		ref, err := ParseReference(c.Image)
@@ -391,11 +395,12 @@ const (
 	hang                        // no answer, until the adapter or the caller gives up
 	killBefore
 	killAfter
-	signal // the call is done; meanwhile the process is told to stop
+	signal     // the call is done; meanwhile the process is told to stop
+	hangSignal // no answer, and after a second the process is told to stop
 )
 
 func (k faultKind) String() string {
-	return [...]string{"refused ", "answer lost", "request lost", "hangs", "killed before", "killed after", "signal"}[k]
+	return [...]string{"refused ", "answer lost", "request lost", "hangs", "killed before", "killed after", "signal", "hangs until a signal"}[k]
 }
 
 // process is one run of the program.
@@ -463,7 +468,13 @@ func (p *process) call(ctx context.Context, op string, write bool, do func() err
 	if w.latency > 0 && !pause(ctx, w.latency) {
 		return lost
 	}
-	if f != nil && f.do == hang {
+	if f != nil && (f.do == hang || f.do == hangSignal) {
+		if f.do == hangSignal && pause(ctx, time.Second) {
+			w.mu.Lock()
+			p.stopped = time.Now()
+			w.mu.Unlock()
+			p.stop(ErrInterrupted)
+		}
 		pause(ctx, callTimeout)
 		lost.Maybe, lost.Err = write, errors.New("timed out")
 		return lost
