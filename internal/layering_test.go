@@ -34,6 +34,7 @@ var directions = []direction{
 	{"internal/awsconfig", []string{"internal/rollback"}},
 	{"internal/oci", []string{"internal/rollback"}},
 	{"internal/kube", []string{"internal/rollback"}},
+	{"jenkins", []string{"internal/rollback"}},
 	{"internal/github", []string{"internal/rollback"}},
 	{"internal/record", []string{"internal/rollback"}},
 	{"internal/config", []string{"internal/rollback"}},
@@ -62,6 +63,7 @@ var owners = []owner{
 	{"golang.org/x/sys", []string{"commands"}},
 	{"github.com/aws", []string{"internal/ecr", "internal/eks", "internal/awsconfig"}},
 	{"k8s.io", []string{"internal/kube"}},
+	{"github.com/bndr/gojenkins", []string{"jenkins"}},
 	{"github.com/google/go-containerregistry", []string{"internal/oci"}},
 	{"github.com/google/go-github/v60", []string{"internal/github"}},
 	{"go.yaml.in/yaml/v3", []string{"internal/config", "internal/demo"}},
@@ -169,6 +171,7 @@ func TestViolations(t *testing.T) {
 		k8s  = "k8s.io/client-go/dynamic"
 		gcr  = "github.com/google/go-containerregistry/pkg/name"
 		yaml = "go.yaml.in/yaml/v3"
+		bndr = "github.com/bndr/gojenkins"
 	)
 	for _, c := range []struct {
 		from, to string
@@ -204,6 +207,14 @@ func TestViolations(t *testing.T) {
 		{"internal/kube", k8s, true},
 		{"internal/kube", "internal/record", false},
 		{"internal/kube", cli, false},
+		{"jenkins", bndr, true},
+		{"jenkins", "internal/rollback", true},
+		{"jenkins", "internal/kube", false},
+		{"commands", "jenkins", true},
+		{"commands", bndr, false},
+		{"internal/rollback", "jenkins", false},
+		{"internal/fake/jenkins", bndr, false},
+		{"internal/fake/jenkins", "jenkins", false},
 		{"internal/record", "internal/kube", false},
 		{"internal/record", "internal/redact", false},
 		{"internal/record", k8s, false},
@@ -228,7 +239,7 @@ func TestViolations(t *testing.T) {
 			switch first, _, _ := strings.Cut(p, "/"); {
 			case p == ".":
 				return module
-			case slices.Contains([]string{"commands", "internal", "test", "scripts"}, first):
+			case slices.Contains([]string{"commands", "internal", "jenkins", "test", "scripts"}, first):
 				return module + "/" + p
 			}
 			return p
