@@ -24,6 +24,7 @@ import (
 
 	"github.com/rollback-tools/rollback/internal/demo"
 	"github.com/rollback-tools/rollback/internal/fake"
+	"github.com/rollback-tools/rollback/internal/fake/kube"
 	"github.com/rollback-tools/rollback/internal/record"
 	"github.com/rollback-tools/rollback/internal/rollback"
 )
@@ -482,4 +483,25 @@ func until(t *testing.T, what string, ok func() bool) {
 // html is an answer of a proxy that stands in the way.
 func html(status int) fake.Fault {
 	return fake.Fault{Status: status, Header: http.Header{"Content-Type": {"text/html"}}, Body: fake.HTMLPage}
+}
+
+// onCall is the user of the story, with another token.
+func onCall(token string) kube.User {
+	return kube.User{Token: token, Name: "oncall@acme.example", Admin: true}
+}
+
+func mustJSON(t *testing.T, text string, into any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), into); err != nil {
+		t.Fatalf("%v in %q", err, text)
+	}
+}
+
+func asJSON(t *testing.T, v any) string {
+	t.Helper()
+	data, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }
