@@ -29,6 +29,7 @@ func checkAccount(s string) error {
 const (
 	regionForm   = `[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}`
 	roleForm     = `arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+`
+	numberForm   = `[0-9]+`
 	variableForm = `[A-Za-z_][A-Za-z0-9_]*`
 	uidForm      = `[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`
 )
@@ -235,6 +236,26 @@ func checkServer(s string) error {
 		if u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback()) {
 			return errors.New("want https://; http:// is for this machine only")
 		}
+	}
+	return nil
+}
+
+// checkURL is for a system's base URL, with or without a path. Plain http is for this machine, or for a network that one
+// trusts with a token: the Jenkins of many companies is still reached that way, so it is not refused.
+func checkURL(s string) error {
+	u, err := url.Parse(s)
+	if err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return errors.New("want a URL, https://host or https://host/path")
+	}
+	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return errors.New("want the URL alone: no user, no query")
+	}
+	return nil
+}
+
+func checkNumber(s string) error {
+	if n, err := strconv.ParseInt(s, 10, 64); err != nil || n <= 0 {
+		return errors.New("want a number")
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ rollback.yaml:2:3: unknown key "tagg" in defaults: did you mean "tag"?
 rollback.yaml:3:3: unknown key "Namespace" in defaults: did you mean "namespace"?
 rollback.yaml:4:3: unknown key "account" in defaults: account belongs under registry
 rollback.yaml:5:3: unknown key "external_id" in defaults: externalId belongs under registry or cluster
-rollback.yaml:6:3: unknown key "foo" in defaults: known: repo, branch, image, tag, job, namespace, workloads, confirm, timeout, settle, registry, cluster
+rollback.yaml:6:3: unknown key "foo" in defaults: known: repo, branch, image, tag, job, namespace, workloads, confirm, timeout, settle, registry, cluster and 3 more
 rollback.yaml:7:1: unknown key "enviroments": did you mean "environments"?
 `},
 	{"keys in the wrong section", `

@@ -52,7 +52,9 @@ func samples(s Setting) []string {
 			out = append(out, "arn:aws:iam::123456789012:role/"+string(n))
 		}
 		return out
-	case "cluster.server":
+	case "github.app", "github.installation":
+		return []string{"1", "2", "3", "4", "5", "6"}
+	case "cluster.server", "github.url", "jenkins.url":
 		return []string{"https://a", "https://b", "https://c", "https://d", "https://e", "https://f"}
 	case "cluster.uid":
 		var out []string
@@ -291,6 +293,12 @@ func TestResolveWithoutFile(t *testing.T) {
 		{"registry.region", "eu-west-1", "ROLLBACK_REGISTRY_REGION"},
 		{"cluster.eks", "acme-prod", "ROLLBACK_CLUSTER_EKS"},
 		{"cluster.region", "eu-west-1", "ROLLBACK_REGISTRY_REGION"},
+		{"github.tokenEnv", "GITHUB_TOKEN", "built in"},
+		{"jenkins.tokenEnv", "JENKINS_TOKEN", "built in"},
+		{"revert.due", "1h", "built in"},
+		{"revert.labels", "rollback", "built in"},
+		{"revert.draft", "false", "built in"},
+		{"revert.autoMerge", "false", "built in"},
 	}
 	if diff := cmp.Diff(want, s.Explain()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -87,6 +87,27 @@ var Settings = complete([]Setting{
 	{Key: "cluster.server", Usage: "URL of the API server; any other is refused", Example: "https://prod.example.com", Environment: true, check: checkServer},
 	{Key: "cluster.uid", Usage: "UID of the cluster's kube-system namespace; any other is refused", Example: "5e2b6c1a-6a1f-4b3e-9d53-0c8f4d7a1b22", check: checkUID, form: uidForm},
 
+	{Key: "github.url", Usage: "URL of GitHub Enterprise Server; without it github.com", Example: "https://github.example.com", Environment: true, check: checkURL},
+	{Key: "github.tokenEnv", Usage: "name of the variable that holds the GitHub token", Default: "GITHUB_TOKEN", Example: "GITHUB_TOKEN",
+		check: checkVariable, form: variableForm},
+	{Key: "github.app", Usage: "ID of a GitHub App, instead of a token", Example: "123456", check: checkNumber, form: numberForm},
+	{Key: "github.installation", Usage: "ID of the App's installation", Example: "7891011", check: checkNumber, form: numberForm},
+	{Key: "github.keyFile", Usage: "file with the App's private key, PEM", Example: "~/.config/rollback/app.pem", Environment: true, Path: true, check: checkPath},
+
+	{Key: "jenkins.url", Usage: "URL of Jenkins", Example: "https://jenkins.example.com", Environment: true, check: checkURL},
+	{Key: "jenkins.user", Usage: "user that the Jenkins token belongs to", Example: "rollback", check: checkWord},
+	{Key: "jenkins.tokenEnv", Usage: "name of the variable that holds the Jenkins API token", Default: "JENKINS_TOKEN", Example: "JENKINS_TOKEN",
+		check: checkVariable, form: variableForm},
+	{Key: "jenkins.caFile", Usage: "file with Jenkins' CA certificates, PEM", Example: "ca.pem", Environment: true, Path: true, check: checkPath},
+	{Key: "jenkins.commitParameter", Usage: "parameter of the deploy job that takes the commit, where the job builds no branch", Example: "COMMIT", check: checkVariable, form: variableForm},
+
+	{Key: "revert.due", Type: Duration, Usage: "how soon after a rollback the revert must be merged", Default: "1h", Example: "1h", check: checkTimeout},
+	{Key: "revert.labels", Type: List, Usage: "labels of the revert pull request", Default: "rollback", Example: "rollback", check: checkWord},
+	{Key: "revert.reviewers", Type: List, Usage: "reviewers beside the authors of what is undone; team:name for a team", Example: "team:platform", check: checkWord},
+	{Key: "revert.draft", Type: Bool, Usage: "open the revert pull request as a draft", Default: "false", Example: "true"},
+	{Key: "revert.autoMerge", Type: Bool, Usage: "merge the revert as soon as nothing stands in its way", Default: "false", Example: "true"},
+	{Key: "revert.migrations", Type: List, Usage: "globs of migration files, instead of the built-in ones", Example: "db/migrate/**", check: checkWord},
+
 	{Key: strictServices, Type: Bool, Usage: "refuse services that are not listed under services", Default: "false", Example: "true"},
 })
 

@@ -57,11 +57,42 @@ type Cluster struct {
 	UID    string `yaml:"uid"`
 }
 
+// GitHub says where the code is: github.com without a URL. A token, or an App with all three of its settings.
+type GitHub struct {
+	URL          string `yaml:"url"`
+	TokenEnv     string `yaml:"tokenEnv"`
+	App          string `yaml:"app"`
+	Installation string `yaml:"installation"`
+	KeyFile      string `yaml:"keyFile"`
+}
+
+// Jenkins says where the deploy jobs run; without a URL Jenkins is not asked.
+type Jenkins struct {
+	URL             string `yaml:"url"`
+	User            string `yaml:"user"`
+	TokenEnv        string `yaml:"tokenEnv"`
+	CAFile          string `yaml:"caFile"`
+	CommitParameter string `yaml:"commitParameter"`
+}
+
+// Revert says what the revert pull request looks like, and by when it must be merged.
+type Revert struct {
+	Due        time.Duration `yaml:"due"`
+	Labels     []string      `yaml:"labels"`
+	Reviewers  []string      `yaml:"reviewers"`
+	Draft      bool          `yaml:"draft"`
+	AutoMerge  bool          `yaml:"autoMerge"`
+	Migrations []string      `yaml:"migrations"`
+}
+
 // Place is everything a section about an environment may hold.
 type Place struct {
 	Common   `yaml:",inline"`
 	Registry Registry `yaml:"registry" doc:"Where the images are: {kind: ecr, account, region} or {kind: oci, host}."`
 	Cluster  Cluster  `yaml:"cluster" doc:"Which cluster: {context}, {eks, region} or {inCluster: true}."`
+	GitHub   GitHub   `yaml:"github" doc:"How GitHub is reached, for commits and reverts."`
+	Jenkins  Jenkins  `yaml:"jenkins" doc:"How Jenkins is reached, for builds."`
+	Revert   Revert   `yaml:"revert" doc:"What the revert pull request looks like, and by when it must be merged."`
 }
 
 // service is one entry under services.
