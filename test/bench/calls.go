@@ -42,35 +42,31 @@ func calls(logs ...[]fake.Request) []call {
 	return list
 }
 
-// chain is the longest sequence of calls each of which arrived after the one before had been answered. What depended on
-// each other is in such a sequence, so there were at most that many waves; a call that only happened to come later is in it
-// too. slack is by how much a call may arrive before the answer before it counts as finished: the server notes the end of
-// an answer a moment after the client has it. It must be well below the injected latency.
-func chain(list []call, slack time.Duration) []call {
+// inWaves sorts calls into waves: a call is in the wave after the last one that it could have waited for, of which it came
+// after the answer. The number of waves is that of the longest sequence of calls each of which came after the answer of the
+// one before. What depended on each other is in such a sequence, so no more waves were needed; a call that only happened
+// to come later is in it too. slack is by how much a call may come before an answer that still counts as its cause: the
+// server notes the end of an answer a moment after the client has it. It must be well below the injected latency.
+func inWaves(list []call, slack time.Duration) [][]call {
 	list = slices.Clone(list)
 	slices.SortStableFunc(list, func(a, b call) int { return a.end.Compare(b.end) })
-	depth, before := make([]int, len(list)), make([]int, len(list))
-	last := -1
+	var waves [][]call
+	depth := make([]int, len(list))
 	for i := range list {
-		depth[i], before[i] = 1, -1
 		for j := range i {
-			if !list[j].end.After(list[i].start.Add(slack)) && depth[j]+1 > depth[i] {
-				depth[i], before[i] = depth[j]+1, j
+			if !list[j].end.After(list[i].start.Add(slack)) {
+				depth[i] = max(depth[i], depth[j]+1)
 			}
 		}
-		if last < 0 || depth[i] > depth[last] {
-			last = i
+		if depth[i] == len(waves) {
+			waves = append(waves, nil)
 		}
+		waves[depth[i]] = append(waves[depth[i]], list[i])
 	}
-	var path []call
-	for i := last; i >= 0; i = before[i] {
-		path = append(path, list[i])
-	}
-	slices.Reverse(path)
-	return path
+	return waves
 }
 
-// untilPatch are the calls from the first write to the first restart of a workload, both included.
+// untilPatch are the calls from the first write to the first restart of a workload, and what was sent together with that.
 func untilPatch(list []call) []call {
 	first := slices.IndexFunc(list, call.write)
 	patch := slices.IndexFunc(list, call.patch)
@@ -79,7 +75,7 @@ func untilPatch(list []call) []call {
 	}
 	var window []call
 	for _, c := range list {
-		if !c.start.Before(list[first].start) && !c.end.After(list[patch].end) {
+		if !c.start.Before(list[first].start) && !c.start.After(list[patch].start.Add(slack)) {
 			window = append(window, c)
 		}
 	}
@@ -94,13 +90,13 @@ func reads(list []call) []call {
 	return list
 }
 
-// path says a chain in words.
-func path(list []call) string {
-	ops := make([]string, len(list))
-	for i, c := range list {
-		ops[i] = c.op
+// told says waves in words.
+func told(waves [][]call) string {
+	words := make([]string, len(waves))
+	for i, w := range waves {
+		words[i] = fmt.Sprintf("(%d) %s", i+1, tally(w))
 	}
-	return strings.Join(ops, " → ")
+	return strings.Join(words, " → ")
 }
 
 // tally counts the calls by operation, the most frequent first.

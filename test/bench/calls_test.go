@@ -15,24 +15,24 @@ func at(op string, from, to int) call {
 	return call{op: op, start: t0.Add(time.Duration(from) * time.Millisecond), end: t0.Add(time.Duration(to) * time.Millisecond)}
 }
 
-func TestChain(t *testing.T) {
+func TestInWaves(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		calls []call
 		want  string
 	}{
 		"none":               {nil, ""},
-		"one":                {[]call{at("a", 0, 100)}, "a"},
-		"one wave":           {[]call{at("a", 0, 100), at("b", 5, 102), at("c", 60, 170)}, "a"},
-		"two waves":          {[]call{at("a", 0, 100), at("b", 1, 130), at("c", 131, 240), at("d", 132, 235)}, "a → d"},
-		"end noted late":     {[]call{at("a", 0, 103), at("b", 101, 205)}, "a → b"},
-		"beside a long one":  {[]call{at("a", 0, 500), at("b", 0, 100), at("c", 100, 200), at("d", 200, 300)}, "b → c → d"},
-		"not in order given": {[]call{at("c", 210, 320), at("a", 0, 100), at("b", 105, 208)}, "a → b → c"},
-		"waits for the slow": {[]call{at("a", 0, 100), at("b", 0, 200), at("c", 201, 300)}, "a → c"},
+		"one":                {[]call{at("a", 0, 100)}, "(1) a"},
+		"one wave":           {[]call{at("a", 0, 100), at("b", 5, 102), at("c", 60, 170)}, "(1) a, b, c"},
+		"two waves":          {[]call{at("a", 0, 100), at("b", 1, 130), at("c", 131, 240), at("c", 132, 235)}, "(1) a, b → (2) 2 c"},
+		"end noted late":     {[]call{at("a", 0, 103), at("b", 101, 205)}, "(1) a → (2) b"},
+		"beside a long one":  {[]call{at("a", 0, 500), at("b", 0, 100), at("c", 100, 200), at("d", 200, 300)}, "(1) a, b → (2) c → (3) d"},
+		"not in order given": {[]call{at("c", 210, 320), at("a", 0, 100), at("b", 105, 208)}, "(1) a → (2) b → (3) c"},
+		"waits for the slow": {[]call{at("a", 0, 100), at("b", 0, 200), at("c", 201, 300)}, "(1) a, b → (2) c"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := path(chain(c.calls, 20*time.Millisecond)); got != c.want {
+			if got := told(inWaves(c.calls, 20*time.Millisecond)); got != c.want {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})
@@ -43,21 +43,21 @@ func TestUntilPatch(t *testing.T) {
 	t.Parallel()
 	list := []call{
 		at("LIST pods", 0, 100), at("CREATE selfsubjectreviews", 0, 100), at("BatchGetImage", 100, 200),
-		at("CREATE configmaps", 210, 310), at("PutImage", 310, 410), at("DescribeImages", 310, 411), at("UPDATE configmaps/rollback-payments", 311, 412),
-		at("PutImage", 412, 512), at("PATCH deployments/payments", 513, 613), at("PATCH statefulsets/worker", 513, 614), at("LIST pods", 620, 720),
+		at("CREATE configmaps", 210, 310), at("PutImage", 310, 410), at("DescribeImages", 310, 411), at("UPDATE configmaps/x", 311, 412),
+		at("PutImage", 412, 512), at("PATCH deployments/payments", 513, 613), at("PATCH statefulsets/worker", 514, 614), at("LIST pods", 620, 720),
 	}
-	if got, want := path(chain(untilPatch(list), 20*time.Millisecond)), "CREATE configmaps → PutImage → PutImage → PATCH deployments/payments"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-	if got, want := path(chain(reads(list), 20*time.Millisecond)), "LIST pods → BatchGetImage"; got != want {
-		t.Errorf("reads: got %q, want %q", got, want)
-	}
-	if got := untilPatch(list[:3]); got != nil {
-		t.Errorf("without a write: %v", got)
-	}
-	if got, want := tally(list), "2 LIST pods, 2 PutImage, BatchGetImage, CREATE configmaps, CREATE selfsubjectreviews, DescribeImages, "+
-		"PATCH deployments/payments, PATCH statefulsets/worker, UPDATE configmaps/rollback-payments"; got != want {
-		t.Errorf("tally: got %q, want %q", got, want)
+	for what, c := range map[string]struct {
+		got  []call
+		want string
+	}{
+		"to the restart": {untilPatch(list), "(1) CREATE configmaps → (2) DescribeImages, PutImage, UPDATE configmaps/x → (3) PutImage → (4) PATCH deployments/payments, PATCH statefulsets/worker"},
+		"reads":          {reads(list), "(1) CREATE selfsubjectreviews, LIST pods → (2) BatchGetImage"},
+		"no write":       {untilPatch(list[:3]), ""},
+		"reads alone":    {reads(list[:2]), "(1) CREATE selfsubjectreviews, LIST pods"},
+	} {
+		if got := told(inWaves(c.got, 20*time.Millisecond)); got != c.want {
+			t.Errorf("%s: got %q, want %q", what, got, c.want)
+		}
 	}
 }
 
@@ -67,7 +67,7 @@ func TestCalls(t *testing.T) {
 	got := calls(
 		[]fake.Request{{Op: "PutImage", Start: t0.Add(2), Time: t0.Add(5), Bytes: 7}, {Op: "WATCH pods", Start: t0, Time: t0.Add(900)}},
 		[]fake.Request{{Op: "LIST pods", Start: t0.Add(1), Time: t0.Add(9), Bytes: 30}})
-	if path(got) != "LIST pods → PutImage" || bytesOf(got) != 37 {
+	if tally(got) != "LIST pods, PutImage" || got[0].op != "LIST pods" || bytesOf(got) != 37 {
 		t.Errorf("got %v", got)
 	}
 }

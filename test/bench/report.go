@@ -128,6 +128,8 @@ func median(values []time.Duration) time.Duration { return quantile(values, 0.5)
 func ms(d time.Duration) string {
 	f := float64(d) / float64(time.Millisecond)
 	switch {
+	case d == 0:
+		return "0"
 	case f < 10 && f > -10:
 		return fmt.Sprintf("%.1f", f)
 	default:

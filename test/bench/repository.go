@@ -43,7 +43,7 @@ func (b *bench) repository(ctx context.Context) (section, error) {
 		{"plan --to COMMIT, 12 digits of it", func(v string) []string { return args("plan", scope(v, "--to", targets[v][:12])...) }, false},
 		{"plan --to previous", func(v string) []string { return args("plan", scope(v, "--to", "previous")...) }, false},
 		{"candidates", func(v string) []string { return args("candidates", scope(v)...) }, false},
-		{"verify --to COMMIT (of the newest)", func(v string) []string { return args("verify", scope(v)...) }, true},
+		{"verify", func(v string) []string { return args("verify", scope(v)...) }, true},
 	}
 	type cell struct {
 		quick []time.Duration // without latency

@@ -153,7 +153,7 @@ func (b *bench) movers(ctx context.Context, s *site) ([]mover, []string, error) 
 		{b.tools.regctl, "`regctl image copy`", []string{"REGCTL_CONFIG=" + regctlConfig}, func(r demo.Release) []string {
 			return []string{"image", "copy", image + ":" + r.Commit, image + ":latest"}
 		}},
-		{b.tools.aws, "`aws ecr batch-get-image` and `put-image`", []string{"AWS_PAGER=", "AWS=" + b.tools.aws.path, "URL=" + s.RegistryURL}, nil},
+		{b.tools.aws, "`aws ecr batch-get-image` and `put-image`", []string{"AWS_PAGER=", "AWS_DEFAULT_REGION=eu-west-1", "AWS=" + b.tools.aws.path, "URL=" + s.RegistryURL}, nil},
 	} {
 		if o.tool.path == "" {
 			missing = append(missing, o.name+": "+o.tool.name+" is not there. "+o.tool.hint)

@@ -16,7 +16,7 @@ import (
 	"github.com/rollback-tools/rollback/internal/fake/kube"
 )
 
-// latency is what is injected into every call where waves are counted, slack what may be off in the log (see chain).
+// latency is what is injected into every call where waves are counted, slack what may be off in the log (see inWaves).
 const (
 	latency = 100 * time.Millisecond
 	slack   = latency / 5
@@ -56,8 +56,6 @@ type seen struct {
 	ended
 	calls []call
 }
-
-func (s seen) chain() []call { return chain(s.calls, slack) }
 
 // do runs the program once and tells what it asked for.
 func (b *bench) do(ctx context.Context, s *site, args ...string) (seen, error) {
