@@ -23,6 +23,7 @@ type gate struct {
 	op      string        // what it is
 
 	mu      sync.Mutex
+	all     int // requests seen, those before the claim included
 	at      int // 1 is the claim
 	seen    int
 	claimed bool
@@ -42,6 +43,7 @@ func (n *night) stopAt(number int) *gate {
 
 func (g *gate) come(op string) {
 	g.mu.Lock()
+	g.all++
 	g.claimed = g.claimed || op == "CREATE configmaps"
 	if !g.claimed {
 		g.mu.Unlock()
@@ -192,6 +194,11 @@ func TestLockOfAnotherMachine(t *testing.T) {
 	must(t, p.Process.Kill())
 	p.wait()
 	g.open(false)
+	until(t, "the last requests of the killed run to end", func() bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return len(n.Registry.Requests())+len(n.Cluster.Requests()) == g.all
+	})
 	n.clearFaults()
 	lock := func(change func(l map[string]any)) {
 		t.Helper()
@@ -259,7 +266,7 @@ func TestSteal(t *testing.T) {
 	}})
 	first := n.launch(call{args: theRun(), env: []string{"ROLLBACK_USER=alice"}})
 	<-reached
-	bob := []string{"ROLLBACK_USER=bob"}
+	bob := []string{"ROLLBACK_USER=bob", "ROLLBACK_STATE=" + t.TempDir()} // on a machine of his own
 	n.do(call{args: theRun(), env: bob}).wantExit(t, rollback.Refused).wantText(t, "payments/prod is locked by alice", "--steal")
 	second := n.do(call{args: theRun("--steal", "alice is offline"), env: bob}).wantExit(t, 0)
 	second.wantText(t, "lock taken over from alice", "alice is offline")

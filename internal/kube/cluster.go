@@ -145,13 +145,18 @@ func New(c Config) (*Cluster, error) {
 	cfg.UserAgent = "rollback/" + version
 	cfg.QPS = -1 // no client-side queue: calls are few, parallel, and the server throttles by itself
 	cfg.WarningHandler = rest.NoWarnings{}
+	token := c.Token
+	if file := cfg.BearerTokenFile; file != "" {
+		token = tokenFrom(file)
+		cfg.BearerToken, cfg.BearerTokenFile = "", ""
+	}
 	transport, err := rest.TransportFor(cfg)
 	if err != nil {
 		return nil, rollback.UsageErrorf("cluster %s: %w", found.shown, err)
 	}
 	client := &http.Client{Transport: &guard{
 		next:   transport,
-		token:  c.Token,
+		token:  token,
 		plugin: cfg.ExecProvider != nil,
 	}}
 	base := dynamic.ConfigFor(cfg)

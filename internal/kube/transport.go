@@ -12,6 +12,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -116,6 +117,22 @@ func (g *guard) authorise(req *http.Request, body io.ReadCloser) (*http.Request,
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
 	return req, token, nil
+}
+
+// tokenFrom reads a token from a file for every request. client-go would keep it for a minute, also when the server refuses
+// it: a token that was refreshed in the middle of a wait must serve at once.
+func tokenFrom(file string) func(context.Context) (string, error) {
+	return func(context.Context) (string, error) {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return "", err
+		}
+		token := strings.TrimSpace(string(data))
+		if token == "" {
+			return "", fmt.Errorf("%s is empty", file)
+		}
+		return token, nil
+	}
 }
 
 func (g *guard) send(req *http.Request) (*http.Response, error) {
