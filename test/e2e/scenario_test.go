@@ -39,6 +39,8 @@ type Step struct {
 	// Args are the program's; {good} and the like stand for the digest of a release of that name, {good.commit} for its commit.
 	Args []string
 	Exit int
+	// Says is what standard output or standard error must have in it, in both worlds.
+	Says []string
 }
 
 // Stage is a scenario that plays in a world.
@@ -162,6 +164,11 @@ func (sc Scenario) play(t *testing.T, w World) Trace {
 		t.Logf("%s: rollback %s: exit %d after %s", w.Name(), strings.Join(step.Args, " "), r.exit, time.Since(at).Round(time.Millisecond))
 		if r.exit != step.Exit {
 			t.Errorf("%s: rollback %s: exit %d, want %d\n%s%s", w.Name(), strings.Join(step.Args, " "), r.exit, step.Exit, r.stdout, r.stderr)
+		}
+		for _, want := range step.Says {
+			if !strings.Contains(r.stdout+r.stderr, want) {
+				t.Errorf("%s: rollback %s does not say %q:\n%s%s", w.Name(), strings.Join(step.Args, " "), want, r.stdout, r.stderr)
+			}
 		}
 	}
 	trace, err := s.settled(ctx)

@@ -94,31 +94,47 @@ func (s *Stage) mask(text string) string {
 		}
 	}
 	text = strings.ReplaceAll(text, s.world.Dir(), "DIR")
-	text = regexp.MustCompile(`\b`+regexp.QuoteMeta(s.world.Namespace())+`\b`).ReplaceAllString(text, "prod")
 	for _, m := range masks {
 		text = m.re.ReplaceAllString(text, m.by)
 	}
-	return text
+	return eventLines(text)
+}
+
+// eventLines makes one line of each run of event lines: which the program sees in time depends on the clock. Those of the
+// cluster are fields of the trace of their own.
+func eventLines(text string) string {
+	var out []string
+	for line := range strings.SplitSeq(text, "\n") {
+		if strings.HasPrefix(line, "  event: ") {
+			if line = "  event: …"; len(out) > 0 && out[len(out)-1] == line {
+				continue
+			}
+		}
+		out = append(out, line)
+	}
+	return strings.Join(out, "\n")
 }
 
 var masks = []struct {
 	re *regexp.Regexp
 	by string
 }{
+	{regexp.MustCompile(`e2e-\d+`), "prod"}, // the namespace
+	{regexp.MustCompile(`\bnode-[abc]\b`), "NODE"},
 	{regexp.MustCompile(`\b\d{8}t\d{6}z-[0-9a-f]{4}\b`), "RUN"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "127.0.0.1:PORT"},
 	{regexp.MustCompile(`\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b`), "UID"},
 	{regexp.MustCompile(`\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z| UTC)?`), "TIME"},
 	{regexp.MustCompile(`\b\d\d:\d\d:\d\dZ?\b`), "TIME"},
-	{regexp.MustCompile(`\b(payments|web)(-[0-9a-z]{7,10})-[0-9a-z]{5}\b`), "$1-HASH-POD"},
+	{regexp.MustCompile(`\b(payments|web)(-[0-9a-z]{7,10})-[0-9a-z]{5}(_|\b)`), "$1-HASH-POD$3"},
 	{regexp.MustCompile(`\b(payments-agent)-[0-9a-z]{5}\b`), "$1-POD"},
 	{regexp.MustCompile(`\b(payments|web)-[0-9a-f]{8,10}\b`), "$1-HASH"},
 	{regexp.MustCompile(`\b\d+(\.\d+)?( ?)(ms|s)\b`), "N${2}s"},
 	{regexp.MustCompile(`Image size: \d+ bytes`), "Image size: N bytes"},
 	{regexp.MustCompile(`\(\d+ times\)`), "(N times)"},
 	{regexp.MustCompile(`/\d+@UID/\d+/\d+`), "/PROCESS"},
-	{regexp.MustCompile(`(?m)^◎ .*\n`), ""},        // progress: what is seen on the way depends on the clock
-	{regexp.MustCompile(`(?m)^(✔ .*)  Ns$`), "$1"}, // how long a step took, told when it is long
+	{regexp.MustCompile(`(?m)^◎ .*\n`), ""},           // progress: what is seen on the way depends on the clock
+	{regexp.MustCompile(`(?m)^([✔✗] .*)  Ns$`), "$1"}, // how long a step took, told when it is long
 	{regexp.MustCompile(`(?m) +$`), ""},
 }
 
