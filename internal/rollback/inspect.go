@@ -18,12 +18,14 @@ func (s *Survey) find(severity Severity, code, text, remedy string) {
 func KeepTag(d Digest) string { return "rollback-keep-" + d.Hex()[:min(12, len(d.Hex()))] }
 
 // inspect turns what was read into findings. It reads like the list of what goes wrong at night; each has its remedy.
-func (s *Survey) inspect(elsewhere []Inventory, elseErrs []error) {
+func (s *Survey) inspect(w World, elsewhere []Inventory, elseErrs []error) {
 	s.inspectIdentity()
 	s.inspectRegistry()
 	s.inspectWorkloads()
 	s.inspectBystanders(elsewhere, elseErrs)
 	s.inspectRecord()
+	s.inspectRevert(w)
+	s.inspectBuilds()
 	for _, u := range slices.Concat(s.Repository.Unknown, s.Inventory.Unknown) {
 		s.find(Info, "not-checked", "not checked: "+u, "")
 	}

@@ -222,6 +222,9 @@ func (s *Survey) side(i Image) Side {
 // undoes lists what lies between target and current: by commits where the forge told them, else by images where the
 // repository was listed.
 func (s *Survey) undoes() ([]UndoneVersion, string) {
+	if list := s.undoneByForge(); len(list) > 0 {
+		return list, ""
+	}
 	if s.Target.Digest == "" || s.Target.Digest == s.Current.Digest || s.Request.Act == ActUndo {
 		return nil, "" // an undo takes nothing away: what it brings back is in the record
 	}
@@ -296,6 +299,7 @@ func (p *Plan) steps(s *Survey) []Step {
 	if len(kept) == 0 {
 		keep.Text = "keep the outgoing image: nothing to keep"
 	}
+	rng, _ := s.undoing()
 	switch p.Act {
 	case ActVerify:
 		return []Step{verify}
@@ -311,6 +315,23 @@ func (p *Plan) steps(s *Survey) []Step {
 			return []Step{claim, verify, record}
 		}
 		return []Step{verify}
+	}
+	if p.Method == MethodRevert {
+		f := s.Place.Followed
+		merge := Step{StepMerge, "wait for its merge"}
+		if f.AutoMerge {
+			merge.Text = "merge it as soon as nothing stands in its way"
+		}
+		steps := []Step{claim, {StepRevert, fmt.Sprintf("open the pull request that undoes %s in %s", rng, f.Repo)}, merge}
+		if s.hasBuilds {
+			steps = append(steps, Step{StepBuild, fmt.Sprintf("follow the build of that merge commit in job %s", f.Job)})
+		}
+		rollout.Text, verify.Text = "wait until the pods run that image", "prove that every pod runs it"
+		return append(steps, Step{StepImage, "find the image of that merge commit"}, rollout, verify, record)
+	}
+	if s.owes {
+		f := Step{StepFollowUp, fmt.Sprintf("open the pull request that undoes %s in %s, while the pods start", rng, s.Place.Followed.Repo)}
+		return []Step{claim, keep, retag, restart, f, rollout, verify, record}
 	}
 	return []Step{claim, keep, retag, restart, rollout, verify, record}
 }

@@ -39,7 +39,9 @@ const (
 )
 
 // Open tells whether a run that ended in this state is to be continued by the next one.
-func (s State) Open() bool { return s == Running || s == Interrupted || s == FailedState }
+func (s State) Open() bool {
+	return s == Running || s == Interrupted || s == FailedState || s == Waiting
+}
 
 // unfinished tells whether something is still to be done before the rollback is proven: it is open, or only a part of it
 // was asked for.
@@ -81,6 +83,17 @@ type Entry struct {
 	Steps     []StepState `json:"steps,omitempty"`
 	// Undoes is the ID of the rollback that an undo takes back.
 	Undoes string `json:"undoes,omitempty"`
+	// Merge is how far a rollback by revert has come; Shipped is the image its build made.
+	Merge   Merge   `json:"merge,omitzero"`
+	Shipped *Target `json:"shipped,omitempty"`
+}
+
+// Merge is the way of a revert into production.
+type Merge struct {
+	PR     int    `json:"pr,omitempty"`
+	URL    string `json:"url,omitempty"`    // of the pull request
+	Commit Commit `json:"commit,omitempty"` // what its merge made
+	Build  string `json:"build,omitempty"`  // URL of the build of that commit
 }
 
 // Target is an image as a record remembers it.
@@ -146,6 +159,7 @@ type Freeze struct {
 type FollowUp struct {
 	Kind string    `json:"kind"` // "revert-pr"
 	Due  time.Time `json:"due"`
+	PR   int       `json:"pr,omitempty"`
 	URL  string    `json:"url,omitempty"`
 	Done bool      `json:"done,omitempty"`
 }

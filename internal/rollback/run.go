@@ -59,13 +59,23 @@ type Limits struct {
 	Settle  time.Duration // how long the pods must stay ready and right
 	Poll    time.Duration // at most this long between two looks
 	Retry   time.Duration // between two tries of a read that failed
+	// Merge is how long to wait for the merge of a revert; 0 does not wait.
+	Merge time.Duration
+	// Webhook is how long the merge itself may take to start a build, before one is started here.
+	Webhook time.Duration
+	Build   time.Duration // for the build of the merge commit
+	Image   time.Duration // for its image, after the build
+	Slow    time.Duration // between two looks at a pull request, a build or an image
 	// Patience is how long each trouble of a pod may last; nil for the table of the same name.
 	Patience map[string]time.Duration
 }
 
 // DefaultLimits are those of a run without settings. The Kubernetes default for a stalled rollout is 600 s.
 func DefaultLimits() Limits {
-	return Limits{Rollout: 10 * time.Minute, Settle: 10 * time.Second, Poll: 2 * time.Second, Retry: time.Second}
+	return Limits{
+		Rollout: 10 * time.Minute, Settle: 10 * time.Second, Poll: 2 * time.Second, Retry: time.Second,
+		Webhook: time.Minute, Build: time.Hour, Image: 2 * time.Minute, Slow: 5 * time.Second,
+	}
 }
 
 // grace is how long an act in flight may go on after the run was told to stop, and how long the record may take then. A
@@ -89,6 +99,14 @@ func (l Limits) complete() Limits {
 	}
 	if l.Retry <= 0 {
 		l.Retry = d.Retry
+	}
+	for _, x := range []struct {
+		limit *time.Duration
+		built time.Duration
+	}{{&l.Webhook, d.Webhook}, {&l.Build, d.Build}, {&l.Image, d.Image}, {&l.Slow, d.Slow}} {
+		if *x.limit <= 0 {
+			*x.limit = x.built
+		}
 	}
 	if l.Patience == nil {
 		l.Patience = Patience
@@ -124,6 +142,7 @@ type run struct {
 	stamped bool   // at least one workload was restarted likewise
 	claimed bool
 	dumb    bool // the journal failed after production was touched; said once
+	owing   *owing
 	started time.Time
 }
 
@@ -152,7 +171,11 @@ func (rn Runner) Run(ctx context.Context, s *Survey, p *Plan) (*Result, error) {
 
 	acts := map[string]func(context.Context) (Outcome, string, error){
 		StepClaim: r.claim, StepKeep: r.keep, StepRetag: r.retag, StepRestart: r.restart,
-		StepRollout: r.rollout, StepVerify: r.verify, StepRecord: r.record,
+		StepRollout: r.rollout, StepVerify: r.verify, StepRecord: r.record, StepFollowUp: r.followUp,
+		StepRevert: r.revert, StepMerge: r.merge, StepBuild: r.build, StepImage: r.image,
+	}
+	if p.Method == MethodRevert {
+		acts[StepRollout] = r.deployed
 	}
 	for _, step := range p.Steps {
 		// What is left after the proof is to write it down: that is done even if the run is told to stop.
@@ -175,7 +198,9 @@ func (rn Runner) Run(ctx context.Context, s *Survey, p *Plan) (*Result, error) {
 			if e := (*Error)(nil); !errors.As(err, &e) { // whatever it was, the exit code must tell whether production was touched
 				err = &Error{Exit: r.exit(), Err: err}
 			}
-			outcome, detail = StepFailed, err.Error()
+			if outcome, detail = StepFailed, err.Error(); ExitOf(err) == Pending {
+				outcome = StepPending
+			}
 		}
 		state := StepState{Name: step.Name, Outcome: outcome, At: time.Now().UTC(), Detail: detail}
 		r.outcome = append(r.outcome, state)
@@ -586,12 +611,18 @@ func (r *run) record(ctx context.Context) (Outcome, string, error) {
 		r.entry.State = Restarted
 	case r.plan.Act == ActUndo:
 		r.entry.State = Closed
+	case r.plan.Method == MethodRevert:
+		r.entry.State = Closed
 	default:
 		r.entry.State = Mitigated
 	}
+	owed := r.settle(ctx)
 	err := r.keeper.finish(act, func(rec *Record) {
 		r.entryInto(rec)
 		rec.Lock = nil
+		if owed != nil || r.entry.State == Closed {
+			rec.FollowUp = owed
+		}
 		if r.entry.Kind != KindUndo {
 			return
 		}
@@ -649,9 +680,15 @@ func (r *run) end(step Step, err error) (*Result, error) {
 	p := r.plan
 	if err != nil && r.claimed {
 		state := FailedState
-		if errors.Is(err, ErrInterrupted) {
+		switch {
+		case errors.Is(err, ErrInterrupted):
 			state = Interrupted
+		case ExitOf(err) == Pending:
+			state = Waiting
 		}
+		settle, stop := context.WithTimeout(context.Background(), lookGrace)
+		owed := r.settle(settle)
+		stop()
 		ctx, cancel := context.WithTimeout(context.Background(), recordGrace)
 		defer cancel()
 		r.entry.State = state
@@ -659,6 +696,9 @@ func (r *run) end(step Step, err error) (*Result, error) {
 		werr := r.keeper.finish(ctx, func(rec *Record) {
 			r.entryInto(rec)
 			rec.Lock = nil
+			if owed != nil {
+				rec.FollowUp = owed
+			}
 		})
 		if werr != nil && !errors.Is(werr, errLockLost) { // a lost lock is somebody else's record by now
 			r.note("the record could not be written (%s): the lock stays until it expires, %s after the last heartbeat", werr, Span(LockExpiry))
@@ -742,8 +782,15 @@ func (r *run) nextDone() []string {
 	case ActRestart:
 		return []string{"rollback verify " + scope}
 	case ActRun:
-		if len(r.plan.Steps) > 1 {
-			return []string{"revert the commit in Git within the hour: the next merge ships the bad code again", "to take this back: rollback undo " + scope}
+		undo := "to take this back: rollback undo " + scope
+		switch {
+		case len(r.plan.Steps) <= 1:
+		case r.plan.Method == MethodRevert:
+			return []string{undo}
+		case r.owing != nil:
+			return append(r.nextOwed(), undo)
+		default:
+			return []string{"revert the commit in Git within the hour: the next merge ships the bad code again", undo}
 		}
 	}
 	return nil

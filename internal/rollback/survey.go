@@ -18,6 +18,8 @@ type Place struct {
 	Workloads []string
 	// Account is the AWS account the registry must be in and Caller's account may differ from; "" is not compared.
 	Account string
+	// Followed says what becomes of the code.
+	Followed Followed
 	// Others are further environments that pull the same tag of the same repository.
 	Others []Elsewhere
 }
@@ -39,7 +41,13 @@ type World struct {
 	Diagnoser Diagnoser // optional
 	Records   Records   // nil with --no-record
 	Commits   Commits   // optional
-	Place     Place
+	// Reverter and PullRequests make and follow the revert; nil without a forge.
+	Reverter     Reverter
+	PullRequests PullRequests
+	// Builds and Starter read and start the builds of the deploy job; nil without a CI system.
+	Builds  Builds
+	Starter BuildStarter
+	Place   Place
 }
 
 // Act is which part of a rollback a command does.
@@ -61,7 +69,7 @@ const Previous = "previous"
 type Request struct {
 	Scope  Scope
 	Act    Act
-	Method string // "retag"
+	Method string // MethodRetag or MethodRevert
 	// To is Previous, a digest, a commit or a tag. It is not used by undo and restart.
 	To     string
 	Reason string
@@ -123,6 +131,15 @@ type Survey struct {
 	// Abandoned is an unfinished rollback that this one does not go on with; nil if there is none.
 	Abandoned *Entry
 
+	// Revert is what the forge says about undoing the code, nil if it was not asked; RevertErr is why it could not say.
+	Revert    *RevertResult
+	RevertErr error
+	// Builds are the builds of the deploy job that are queued or running.
+	Builds    []Build
+	buildsErr error
+	// hasBuilds says that there is a CI system to ask about the deploy job, owes that the run opens a revert.
+	hasBuilds, owes bool
+
 	Findings []Finding
 
 	// seen is every image described so far, by digest.
@@ -152,6 +169,7 @@ func Look(ctx context.Context, w World, req Request, now time.Time) (*Survey, er
 		return nil, UsageErrorf("--to %q: want %q, a commit (7 to 40 hex digits), a tag or a digest (sha256: and 64 hex digits)", to, Previous)
 	}
 	named := w.namedRefs(req)
+	s.hasBuilds = w.Builds != nil && w.Place.Followed.Job != ""
 	wantsList := req.List || req.To == Previous && (req.Act == ActRun || req.Act == ActRetag)
 
 	var (
@@ -188,16 +206,19 @@ func Look(ctx context.Context, w World, req Request, now time.Time) (*Survey, er
 			return err
 		},
 	}
-	if wantsList {
-		calls = append(calls, func(ctx context.Context) error {
-			for page, err := range w.Lister.List(ctx, w.Place.Repository) {
-				if err != nil {
-					return err
-				}
-				listed = append(listed, page...)
+	list := func(ctx context.Context) error {
+		for page, err := range w.Lister.List(ctx, w.Place.Repository) {
+			if err != nil {
+				return err
 			}
-			return nil
-		})
+			listed = append(listed, page...)
+		}
+		return nil
+	}
+	// Where the commits are known, images are asked for by commit: that costs the same for any size of repository.
+	byCommit := wantsList && !req.List && w.Commits != nil
+	if wantsList && !byCommit {
+		calls = append(calls, list)
 	}
 	if w.Commits != nil {
 		calls = append(calls, func(ctx context.Context) error {
@@ -205,6 +226,12 @@ func Look(ctx context.Context, w World, req Request, now time.Time) (*Survey, er
 			if s.Changes, err = w.Commits.Recent(ctx); err != nil && ctx.Err() == nil {
 				s.find(Info, "commits-unread", "commits could not be read: "+err.Error(), "")
 			}
+			return nil
+		})
+	}
+	if w.Builds != nil && w.Place.Followed.Job != "" && req.Act != ActLook && req.Act != ActVerify {
+		calls = append(calls, func(ctx context.Context) error {
+			s.Builds, s.buildsErr = w.Builds.InFlight(ctx, w.Place.Followed.Job)
 			return nil
 		})
 	}
@@ -220,8 +247,7 @@ func Look(ctx context.Context, w World, req Request, now time.Time) (*Survey, er
 		return nil, readFailed(req.Scope, err)
 	}
 	s.remember(images...)
-	s.remember(listed...)
-	if wantsList {
+	if wantsList && !byCommit {
 		s.all = slices.Concat([]Image{}, listed)
 	}
 	for _, m := range manifests {
@@ -238,10 +264,27 @@ func Look(ctx context.Context, w World, req Request, now time.Time) (*Survey, er
 	if err := s.chooseResume(); err != nil {
 		return nil, err
 	}
-	more, err := s.second(ctx, w, wantsList)
+	s.remember(listed...)
+	var more []Image
+	err := wave(ctx,
+		func(ctx context.Context) (err error) {
+			more, err = s.second(ctx, w, wantsList && !byCommit)
+			return err
+		},
+		func(ctx context.Context) (err error) {
+			if !byCommit {
+				return nil
+			}
+			if listed, err = s.imagesOfCommits(ctx, w); err != nil || len(listed) > 1 {
+				return err
+			}
+			listed = nil
+			return list(ctx) // no commit that the forge told has an image
+		})
 	if err != nil {
 		return nil, readFailed(s.Request.Scope, err)
 	}
+	s.remember(listed...)
 	s.nameRunning()
 	if wantsList {
 		s.Candidates = candidates(s, listed)
@@ -249,8 +292,29 @@ func Look(ctx context.Context, w World, req Request, now time.Time) (*Survey, er
 	if err := s.chooseTarget(ctx, w, slices.Concat(listed, more)); err != nil {
 		return nil, err
 	}
-	s.inspect(elsewhere, elseErrs)
+	s.owes = req.Method != MethodRevert && s.reverts(w)
+	s.preview(ctx, w)
+	if err := ctx.Err(); err != nil && s.RevertErr != nil {
+		return nil, readFailed(req.Scope, err)
+	}
+	s.inspect(w, elsewhere, elseErrs)
 	return s, nil
+}
+
+// imagesOfCommits asks for the images of the commits that the forge told, by tag.
+func (s *Survey) imagesOfCommits(ctx context.Context, w World) ([]Image, error) {
+	n := len(s.TagNow.Commit()) // how long this repository's commit tags are
+	if n == 0 {
+		n = 40
+	}
+	var refs []string
+	for _, c := range s.Changes {
+		refs = append(refs, string(c.Commit[:min(n, len(c.Commit))]))
+	}
+	if len(refs) == 0 {
+		return nil, nil
+	}
+	return w.Registry.Images(ctx, w.Place.Repository, refs...)
 }
 
 // readFailed dresses a failure of the survey: nothing has been touched yet. An error that is dressed already (a record that

@@ -1,0 +1,295 @@
+package rollback
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Rolling back by a merge: the revert pull request, its merge, that merge commit's build, that build's image, and then the
+// same proof as ever. Each step waits for the very thing the one before it made, never for "the last build" or "something
+// green".
+
+// Methods.
+const (
+	MethodRetag  = "retag"
+	MethodRevert = "revert"
+)
+
+// Names of the steps of a rollback by revert, and of the follow-up of one by retag.
+const (
+	StepFollowUp = "follow-up"
+	StepRevert   = "revert"
+	StepMerge    = "merge"
+	StepBuild    = "build"
+	StepImage    = "image"
+)
+
+// Waiting is the state of a rollback that waits for a person or a machine outside; the same command goes on with it.
+const Waiting State = "waiting"
+
+// revert opens the pull request, or adopts the one that is open already.
+func (r *run) revert(ctx context.Context) (Outcome, string, error) {
+	if r.entry.Merge.Commit != "" {
+		return StepAlready, "merged", nil
+	}
+	act, done := acting(ctx, grace)
+	defer done()
+	res, err := r.World.Reverter.Revert(act, r.revertRequest())
+	var conflict *RevertConflict
+	if errors.As(err, &conflict) {
+		return "", "", &Error{Exit: r.exit(), What: "the revert does not merge by itself", Err: conflict, Next: conflict.Commands}
+	}
+	if err != nil {
+		return "", "", &Error{Exit: r.exit(), What: "the revert pull request could not be opened", Err: err, Next: fixes(err)}
+	}
+	for _, n := range res.Notes {
+		r.note("%s", n)
+	}
+	r.entry.Merge.PR, r.entry.Merge.URL = res.PR.Number, res.PR.URL
+	if res.Outcome == RevertAlready {
+		if res.PR.MergeCommit == "" {
+			return "", "", &Error{Exit: r.exit(), What: "the branch does not hold what is to be undone any more, and no pull request tells which commit took it away",
+				Next: []string{"build and deploy the tip of the branch; to bring production back at once: the same command with --method retag"}}
+		}
+		r.entry.Merge.Commit = res.PR.MergeCommit
+		return StepAlready, res.PR.URL, nil
+	}
+	if res.Outcome == RevertAdopted {
+		return StepAlready, res.PR.URL, nil
+	}
+	return StepDone, res.PR.URL, nil
+}
+
+// merge has the pull request merged, or waits until somebody does.
+func (r *run) merge(ctx context.Context) (Outcome, string, error) {
+	m := &r.entry.Merge
+	if m.Commit != "" {
+		return StepAlready, m.Commit.Short(), nil
+	}
+	var state MergeState
+	var err error
+	if r.World.Place.Followed.AutoMerge {
+		act, done := acting(ctx, grace)
+		state, err = r.World.PullRequests.Merge(act, m.PR)
+		done()
+	} else {
+		state, err = r.World.PullRequests.MergeState(ctx, m.PR)
+	}
+	deadline := time.Now().Add(r.Limits.Merge)
+	last := ""
+	for {
+		switch {
+		case err != nil && !passing(err):
+			return "", "", &Error{Exit: r.exit(), What: fmt.Sprintf("pull request #%d could not be merged", m.PR), Err: err, Next: fixes(err)}
+		case err == nil && state.PR.State == PullMerged && state.PR.MergeCommit != "":
+			m.Commit = state.PR.MergeCommit
+			return StepDone, m.Commit.Short(), nil
+		case err == nil && state.PR.State == PullClosed:
+			return "", "", &Error{Exit: r.exit(), What: "pull request " + m.URL + " was closed without being merged",
+				Next: []string{"reopen it, or run again to open another"}}
+		}
+		waits := "waits for its merge"
+		if missing := state.Missing(); err == nil && len(missing) > 0 {
+			waits = "waits: " + strings.Join(missing, "; ")
+		} else if err != nil {
+			waits = "cannot be read: " + err.Error()
+		}
+		if waits != last {
+			last = waits
+			if r.Limits.Merge > 0 {
+				r.note("pull request #%d %s", m.PR, waits)
+			}
+		}
+		if !time.Now().Before(deadline) {
+			return "", "", &Error{Exit: Pending, What: fmt.Sprintf("pull request #%d %s", m.PR, waits), Next: []string{"merge it: " + m.URL}}
+		}
+		if !pause(ctx, min(r.Limits.Slow, time.Until(deadline)+time.Millisecond)) {
+			return "", "", ctx.Err()
+		}
+		state, err = r.World.PullRequests.MergeState(ctx, m.PR)
+	}
+}
+
+// build follows the build of the merge commit: the one that the merge started, or one started here.
+func (r *run) build(ctx context.Context) (Outcome, string, error) {
+	m, f := &r.entry.Merge, r.World.Place.Followed
+	deadline := time.Now().Add(r.Limits.Build)
+	asked := time.Now().Add(r.Limits.Webhook) // until then the merge itself may start the build
+	var b Build
+	for b.Job == "" {
+		builds, err := r.World.Builds.BuildsOf(ctx, f.Job, m.Commit)
+		switch {
+		case err != nil && !passing(err):
+			return "", "", &Error{Exit: r.exit(), What: "the builds of " + f.Job + " cannot be read", Err: err, Next: fixes(err)}
+		case err == nil && len(builds) > 0:
+			b = builds[0]
+			continue
+		case err == nil && f.CommitParameter != "" && !time.Now().Before(asked):
+			act, done := acting(ctx, grace)
+			started, err := r.World.Starter.Start(act, BuildRequest{Job: f.Job, ID: r.entry.ID, Parameters: map[string]string{f.CommitParameter: string(m.Commit)}})
+			done()
+			if err != nil {
+				return "", "", &Error{Exit: r.exit(), What: "the build of the merge commit could not be started", Err: err, Next: fixes(err)}
+			}
+			b = started.Build
+			continue
+		}
+		if !time.Now().Before(deadline) {
+			return "", "", &Error{Exit: Pending, What: fmt.Sprintf("no build of %s in job %s yet", m.Commit.Short(), f.Job),
+				Next: []string{"start it, or let the program do so: jenkins.commitParameter in rollback.yaml"}}
+		}
+		if !pause(ctx, min(r.Limits.Slow, time.Until(deadline)+time.Millisecond)) {
+			return "", "", ctx.Err()
+		}
+	}
+	m.Build = b.URL
+	r.keeper.update(r.entryInto)
+	r.note("build %s %s", b, b.URL)
+	if !b.Over() {
+		follow, cancel := context.WithDeadline(ctx, deadline)
+		defer cancel()
+		over, err := r.World.Builds.Follow(follow, b, nil)
+		switch {
+		case ctx.Err() != nil:
+			return "", "", ctx.Err()
+		case follow.Err() != nil:
+			return "", "", &Error{Exit: Pending, What: fmt.Sprintf("build %s did not end within %s", b, Span(r.Limits.Build)), Next: []string{"it goes on: " + b.URL}}
+		case err != nil:
+			return "", "", &Error{Exit: r.exit(), What: "build " + b.String() + " could not be followed", Err: err, Next: fixes(err)}
+		}
+		b = over
+	}
+	if !b.Succeeded() {
+		return "", "", &Error{Exit: r.exit(), What: fmt.Sprintf("build %s ended with %s: the revert is merged, but not built", b, cmpOr(b.Result, string(b.State))),
+			Next: []string{"look at " + b.URL + ", build again, then run again", "to bring production back at once: the same command with --method retag"}}
+	}
+	return StepDone, b.String(), nil
+}
+
+// image waits for the image of the merge commit: from here on that is the target.
+func (r *run) image(ctx context.Context) (Outcome, string, error) {
+	s, m := r.survey, &r.entry.Merge
+	refs := []string{string(m.Commit)}
+	for _, n := range []int{7, 8, 10, 12} {
+		refs = append(refs, string(m.Commit)[:n])
+	}
+	deadline := time.Now().Add(r.Limits.Image)
+	for {
+		images, err := r.World.Registry.Images(ctx, s.Repository.Name, refs...)
+		if err != nil && !passing(err) {
+			return "", "", &Error{Exit: r.exit(), What: "the image of the merge commit cannot be read", Err: err, Next: fixes(err)}
+		}
+		if err == nil && len(images) > 0 {
+			if err := r.aim(ctx, images[0]); err != nil {
+				return "", "", err
+			}
+			r.stamped = true // whatever deploys it may be at work by now
+			return StepDone, describe(images[0]), nil
+		}
+		if !time.Now().Before(deadline) {
+			return "", "", &Error{Exit: Pending, What: fmt.Sprintf("no image of %s in repository %s yet", m.Commit.Short(), s.Repository.Name), Next: []string{"run again when its build has pushed it"}}
+		}
+		if !pause(ctx, min(r.Limits.Slow, time.Until(deadline)+time.Millisecond)) {
+			return "", "", ctx.Err()
+		}
+	}
+}
+
+// aim makes an image the target that rollout and verify wait for.
+func (r *run) aim(ctx context.Context, i Image) error {
+	s := r.survey
+	refs := []string{string(i.Digest)}
+	for len(refs) > 0 { // the manifest, then the platforms of an index
+		found, err := r.World.Registry.Manifests(ctx, s.Repository.Name, refs...)
+		if err != nil {
+			return &Error{Exit: r.exit(), What: "the manifest of " + i.Digest.Short() + " cannot be read", Err: err, Next: fixes(err)}
+		}
+		refs = nil
+		for _, m := range found {
+			s.Manifests[m.Digest] = m
+			if children, err := m.References(); err == nil && m.Index() {
+				for _, c := range children {
+					refs = append(refs, string(c))
+				}
+			}
+		}
+	}
+	s.remember(i)
+	s.Target = s.seen[i.Digest]
+	s.TargetSet = s.digestSet(i.Digest)
+	shipped := r.target()
+	r.entry.Shipped = &shipped
+	return nil
+}
+
+// deployed waits until the pods run the target: the deploy job restarts them, this program does not.
+func (r *run) deployed(ctx context.Context) (Outcome, string, error) {
+	dog := watchdog{patience: r.Limits.Patience}
+	missing := ""
+	var where []string
+	err := r.watch(ctx, time.Now().Add(r.Limits.Rollout), nil, func(obs []Observation, now time.Time) (bool, error) {
+		r.prove(obs)
+		where = nil
+		var progress []Progress
+		for i, o := range obs {
+			p := Progress{Workload: o.Workload.Ref, Desired: o.Workload.Rollout.Desired}
+			var fresh []Pod
+			for _, pod := range o.Pods {
+				switch {
+				case pod.Terminating:
+				case r.runsTarget(pod):
+					p.New++
+					if pod.Ready {
+						p.Ready++
+					}
+				default:
+					p.Old++
+					if pod.Created.After(r.entry.StartedAt) {
+						fresh = append(fresh, pod)
+					}
+				}
+			}
+			if pr := r.proofs[i]; pr.Missing != "" && pr.Desired > 0 {
+				p.Note = fmt.Sprintf("%d of %d pods run the new image", p.New, p.Desired)
+				where = append(where, o.Workload.Ref.String()+": "+p.Note)
+			} else {
+				p.Done, p.Note = true, plural(p.New, "pod serves", "pods serve")
+			}
+			progress = append(progress, p)
+			obs[i].Pods = fresh
+		}
+		if r.Report != nil {
+			r.Report.Progress(progress)
+		}
+		if len(where) == 0 {
+			return true, nil
+		}
+		missing = strings.Join(where, "; ")
+		if s := dog.look(obs, "", now); s != nil {
+			return false, r.diagnose(ctx, *s, obs)
+		}
+		return false, nil
+	})
+	if errors.Is(err, errDeadline) {
+		return "", "", &Error{Exit: Unverified, What: fmt.Sprintf("the pods do not run the new image after %s: %s", Span(r.Limits.Rollout), missing), Err: quiet{err},
+			Next: []string{"look at the deploy job; if it restarts nothing: rollback restart " + r.plan.Scope.flags()}}
+	}
+	if err != nil {
+		return "", "", err
+	}
+	return StepDone, "", nil
+}
+
+// runsTarget tells whether every container of the pod that uses the repository reports the target.
+func (r *run) runsTarget(p Pod) bool {
+	reported := r.survey.reported(p)
+	for _, d := range reported {
+		if !r.survey.TargetSet[d] {
+			return false
+		}
+	}
+	return len(reported) > 0
+}
