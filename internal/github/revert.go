@@ -1,0 +1,854 @@
+package github
+
+// The revert without a clone. Undoing Good..Bad on the tip H of the branch is one three-way merge: base Bad, ours H,
+// theirs Good. Where H is Bad, the result is the tree of Good. Otherwise a temporary commit with the tree of Good and the
+// parent Bad stands in for "theirs": its only merge base with H is Bad, so GitHub's merge of the two is the merge that
+// `git revert` does. The resulting tree becomes one commit on H.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	gh "github.com/google/go-github/v60/github"
+
+	"github.com/rollback-tools/rollback/internal/rollback"
+)
+
+const (
+	// rounds is how often a revert is begun anew because somebody else merged meanwhile, or used the same temporary branch.
+	rounds = 4
+	// names is how many names are tried for the branch where people have made branches of the first ones.
+	names = 5
+	// cleanupTime is how long the deletion of a temporary branch may take after everything else has failed or ended.
+	cleanupTime = 10 * time.Second
+	// maxReviewers is how many people are asked; GitHub takes up to 15.
+	maxReviewers = 10
+)
+
+// reverting is one request on its way.
+type reverting struct {
+	*Forge
+	req   rollback.RevertRequest
+	log   branchLog
+	pulls []rollback.PullRequest // the newest into the branch, in every state
+	res   rollback.RevertResult
+	// goodTree is the tree of Good, headTree that of the tip.
+	goodTree, headTree string
+	diff               comparison // Good...Bad
+	diffErr            error
+	complete           bool   // every commit of the range is listed
+	temp               string // the temporary branch, while there may be one
+}
+
+// errRetry says that the ground moved: begin anew.
+var errRetry = errors.New("the branch moved meanwhile")
+
+// Revert opens the pull request that takes a range back, or finds that one does so already.
+func (f *Forge) Revert(ctx context.Context, req rollback.RevertRequest) (rollback.RevertResult, error) {
+	if err := req.Check(); err != nil {
+		return rollback.RevertResult{}, &rollback.CallError{System: system, Op: "revert", Kind: rollback.Rejected, Err: err}
+	}
+	if req.Rules == nil {
+		req.Rules = rollback.RiskRules()
+	}
+	for round := 1; ; round++ {
+		r := &reverting{Forge: f, req: req}
+		res, err := r.once(ctx)
+		if !errors.Is(err, errRetry) {
+			return res, err
+		}
+		if round == rounds {
+			return rollback.RevertResult{}, &rollback.CallError{System: system, Op: "revert " + res.Range.String(), Kind: rollback.Conflict,
+				Err: fmt.Errorf("%s moved %d times meanwhile", f.branch, rounds), Fix: "run the same command again"}
+		}
+	}
+}
+
+func (r *reverting) once(ctx context.Context) (res rollback.RevertResult, err error) {
+	defer func() { // whatever happens, the temporary branch goes; it must not depend on a context that has ended
+		if r.temp == "" {
+			return
+		}
+		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+		defer cancel()
+		if cleanErr := r.deleteBranch(clean, r.temp); cleanErr != nil {
+			note := fmt.Sprintf("the temporary branch %s could not be deleted (%v): git push origin --delete %s", r.temp, cleanErr, r.temp)
+			res.Notes = append(res.Notes, note)
+			if err != nil && !errors.Is(err, errRetry) {
+				err = fmt.Errorf("%w; %s", err, note)
+			}
+		}
+	}()
+	if err := r.look(ctx); err != nil {
+		return r.res, err
+	}
+	undoes := r.res.Undoes
+	if p, ok := rollback.Adoptable(r.pulls, r.branch, r.res.Range, undoes, r.complete); ok {
+		return r.adopt(ctx, p)
+	}
+	if r.req.DryRun {
+		return r.foresee(ctx)
+	}
+	if err := r.compute(ctx); err != nil {
+		if p, ok := r.stands(); ok && errors.As(err, new(*rollback.RevertConflict)) {
+			r.res.Outcome, r.res.PR = rollback.RevertAlready, p
+			r.res.Notes = append(r.res.Notes, "later commits changed the same lines since")
+			return r.res, nil
+		}
+		return r.res, err
+	}
+	if r.res.Tree == r.headTree {
+		return r.already(), nil
+	}
+	return r.open(ctx)
+}
+
+// look reads the branch and finds out what is to be undone: one wave where the log reaches that far, else up to two more.
+func (r *reverting) look(ctx context.Context) error {
+	var pr rollback.PullRequest
+	var own []rollback.Change // of pr, oldest first
+	calls := []func() error{
+		func() (err error) { r.log, err = r.Forge.log(ctx); return },
+		func() (err error) { r.pulls, err = r.Forge.pulls(ctx, ""); return },
+	}
+	if n := r.req.PR; n != 0 {
+		calls = append(calls,
+			func() (err error) { pr, err = r.PullRequest(ctx, n); return },
+			func() (err error) { own, err = r.commitsOf(ctx, n); return })
+	}
+	err := together(calls...)
+	if err != nil {
+		return err
+	}
+	r.res.Head, r.headTree = r.log.head(), r.log.commits[0].tree
+	switch {
+	case r.req.PR != 0:
+		err = r.rangeOfPull(ctx, pr, own)
+	case r.req.Commit != "":
+		err = r.rangeOfCommit(ctx)
+	case r.req.To != "":
+		err = r.rangeBetween(ctx, r.req.To, r.res.Head)
+	default:
+		err = r.rangeBetween(ctx, r.req.Range.Good, r.req.Range.Bad)
+	}
+	if err != nil {
+		return err
+	}
+	r.res.Tip = r.res.Range.Bad == r.res.Head
+	if r.goodTree == "" {
+		c, err := r.commit(ctx, r.res.Range.Good)
+		if err != nil {
+			return err
+		}
+		r.goodTree = c.tree
+	}
+	r.res.Undoes, r.complete = rollback.UndoneBy(r.log.line, r.res.Range)
+	if len(r.res.Undoes) == 0 { // older than the log
+		r.res.Undoes = r.undoneFromPull(ctx, pr)
+	}
+	return nil
+}
+
+// undoneFromPull is what is known of a range that the log does not reach.
+func (r *reverting) undoneFromPull(ctx context.Context, pr rollback.PullRequest) []rollback.Change {
+	if pr.Number != 0 {
+		r.complete = true
+		return []rollback.Change{{Commit: r.res.Range.Bad, Title: pr.Title, Author: pr.Author, PR: pr.Number, URL: pr.URL, Date: pr.MergedAt}}
+	}
+	if c, err := r.commit(ctx, r.res.Range.Bad); err == nil {
+		return []rollback.Change{c.Change}
+	}
+	return nil
+}
+
+// known takes the tree of Good out of the log, where it is.
+func (r *reverting) known(rng rollback.Range) {
+	r.res.Range = rng
+	if g, ok := r.log.find(rng.Good); ok {
+		r.goodTree = g.tree
+	}
+}
+
+func (r *reverting) rangeOfCommit(ctx context.Context) error {
+	c, ok := r.log.find(r.req.Commit)
+	if !ok || !r.onLine(c.Commit) {
+		var err error
+		if c, err = r.commit(ctx, r.req.Commit); err != nil {
+			return r.unknown(err, r.req.Commit)
+		}
+		if err := r.onBranch(ctx, c.Commit, c.Title); err != nil {
+			return err
+		}
+	}
+	rng, err := rollback.CommitRange(c.Change)
+	if err != nil {
+		return r.rejected(err)
+	}
+	r.known(rng)
+	return nil
+}
+
+func (r *reverting) rangeOfPull(ctx context.Context, pr rollback.PullRequest, own []rollback.Change) error {
+	if pr.Base != r.branch {
+		return r.rejected(fmt.Errorf("pull request #%d goes into %s, not into %s", pr.Number, rollback.Printable(pr.Base), r.branch))
+	}
+	if pr.State != rollback.PullMerged {
+		_, _, err := rollback.PullRange(pr, nil, nil)
+		return r.rejected(err)
+	}
+	if !shaForm.MatchString(string(pr.MergeCommit)) {
+		return r.rejected(fmt.Errorf("pull request #%d does not name the commit it was merged as", pr.Number))
+	}
+	var line []rollback.Change
+	at := rollback.FindChange(r.log.line, pr.MergeCommit)
+	if at >= 0 {
+		line = r.log.written(r.log.line[at:])
+	}
+	if at < 0 || len(line) < pr.Commits && len(line[0].Parents) < 2 { // older than the log
+		err := together(
+			func() (err error) {
+				if at < 0 {
+					err = r.onBranch(ctx, pr.MergeCommit, pr.Title)
+				}
+				return
+			},
+			func() (err error) { line, err = r.commitsFrom(ctx, pr.MergeCommit, min(pr.Commits+1, 100)); return },
+		)
+		if err != nil {
+			return err
+		}
+	}
+	rng, method, err := rollback.PullRange(pr, line, own)
+	if err != nil {
+		return r.rejected(err)
+	}
+	r.res.Method = method
+	r.known(rng)
+	return nil
+}
+
+func (r *reverting) rangeBetween(ctx context.Context, good, bad rollback.Commit) error {
+	line := r.log.line
+	b, g := rollback.FindChange(line, bad), rollback.FindChange(line, good)
+	if b >= 0 && g > b {
+		r.known(rollback.Range{Good: line[g].Commit, Bad: line[b].Commit})
+		return nil
+	}
+	var from, to commit
+	err := together(
+		func() (err error) { from, err = r.commit(ctx, good); return r.unknown(err, good) },
+		func() (err error) { to, err = r.commit(ctx, bad); return r.unknown(err, bad) },
+	)
+	if err != nil {
+		return err
+	}
+	if from.Commit == to.Commit {
+		return r.rejected(fmt.Errorf("%s is both ends of the range: there is nothing to undo", from.Commit.Short()))
+	}
+	var inner comparison
+	err = together(
+		func() (err error) {
+			if b < 0 && to.Commit != r.res.Head {
+				err = r.onBranch(ctx, to.Commit, to.Title)
+			}
+			return
+		},
+		func() (err error) { inner, err = r.compare(ctx, from.Commit, to.Commit); return },
+	)
+	if err != nil {
+		return err
+	}
+	if inner.Status != "ahead" {
+		return r.rejected(fmt.Errorf("%s does not lie before %s: they are %s", from.Commit.Short(), to.Commit.Short(), inner.Status))
+	}
+	r.known(rollback.Range{Good: from.Commit, Bad: to.Commit})
+	r.goodTree = from.tree
+	return nil
+}
+
+func (r *reverting) onLine(c rollback.Commit) bool { return rollback.FindChange(r.log.line, c) >= 0 }
+
+// onBranch makes sure that the tip of the branch holds a commit. Undoing one that it does not hold would bring in
+// foreign files: the merge base would be another commit.
+func (r *reverting) onBranch(ctx context.Context, c rollback.Commit, title string) error {
+	cmp, err := r.compare(ctx, c, r.res.Head)
+	if err != nil {
+		return r.unknown(err, c)
+	}
+	if (cmp.Status == "ahead" || cmp.Status == "identical") && cmp.MergeBase == string(c) {
+		return nil
+	}
+	missing := &rollback.NotOnBranch{Commit: c, Branch: r.branch}
+	for _, l := range r.log.line {
+		if title != "" && l.Title == title {
+			missing.Copies = append(missing.Copies, l)
+		}
+	}
+	return &rollback.CallError{System: system, Op: "revert " + c.Short(), Kind: rollback.Rejected, Err: missing,
+		Fix: "name the commit that is on " + r.branch}
+}
+
+// unknown says of a commit that GitHub does not know what that means here.
+func (r *reverting) unknown(err error, c rollback.Commit) error {
+	if e := asCall(err); e != nil && (e.Kind == rollback.NotFound || e.Kind == rollback.Rejected && refusalIn(err).status == http.StatusUnprocessableEntity) {
+		fixed := *e
+		fixed.Kind = rollback.NotFound
+		fixed.Err = fmt.Errorf("%s has no commit %s: was it built from another repository, or force-pushed away?", r.Repo(), c.Short())
+		return &fixed
+	}
+	return err
+}
+
+func (r *reverting) rejected(err error) error {
+	return &rollback.CallError{System: system, Op: "revert", Kind: rollback.Rejected, Err: err}
+}
+
+// adopt takes an open pull request that undoes the range already.
+func (r *reverting) adopt(ctx context.Context, p rollback.PullRequest) (rollback.RevertResult, error) {
+	r.res.Outcome, r.res.PR = rollback.RevertAdopted, p
+	r.clearTemp(ctx)
+	if !shaForm.MatchString(string(p.HeadCommit)) {
+		return r.res, nil
+	}
+	c, err := r.commit(ctx, p.HeadCommit)
+	if err != nil {
+		r.res.Notes = append(r.res.Notes, "its commit could not be read: "+err.Error())
+		return r.res, nil
+	}
+	if rng, ok := rollback.UndoesIn(c.body); ok && rng == r.res.Range && len(c.Parents) == 1 {
+		r.res.Commit, r.res.Tree = c.Commit, c.tree
+		r.res.Check = rollback.InverseCheck(rng, c.Parents[0], c.Commit)
+	} else {
+		r.res.Notes = append(r.res.Notes, "others have worked on it: it was not checked to be the exact inverse")
+	}
+	return r.res, nil
+}
+
+// clearTemp deletes the temporary branch that a killed run may have left.
+func (r *reverting) clearTemp(ctx context.Context) {
+	name := rollback.TempBranch(r.tempPrefix, r.res.Range)
+	if err := r.deleteBranch(ctx, name); err != nil {
+		r.res.Notes = append(r.res.Notes, fmt.Sprintf("the temporary branch %s could not be deleted: %v", name, err))
+	}
+}
+
+// already is the result where nothing of the range is left on the branch.
+func (r *reverting) already() rollback.RevertResult {
+	r.res.Outcome, r.res.Commit, r.res.Tree = rollback.RevertAlready, "", ""
+	r.res.Check = ""
+	if p, ok := rollback.MergedRevert(r.pulls, r.branch, r.res.Range); ok {
+		r.res.PR = p
+		return r.res
+	}
+	for _, c := range r.log.commits { // newest first
+		rng, ours := rollback.UndoesIn(c.body)
+		if ours && rng == r.res.Range || len(r.res.Undoes) == 1 && strings.Contains(c.body, "This reverts commit "+string(r.res.Range.Bad)) {
+			r.res.Notes = append(r.res.Notes, fmt.Sprintf("reverted by %s: %s", c.Commit.Short(), rollback.Printable(c.Title)))
+			i := slices.IndexFunc(r.pulls, func(p rollback.PullRequest) bool { return p.Number == c.PR })
+			if c.PR != 0 && i >= 0 {
+				r.res.PR = r.pulls[i]
+			}
+			break
+		}
+	}
+	return r.res
+}
+
+// stands finds a merged pull request that took the range back and was not itself taken back since.
+func (r *reverting) stands() (rollback.PullRequest, bool) {
+	p, ok := rollback.MergedRevert(r.pulls, r.branch, r.res.Range)
+	if !ok || !r.onLine(p.MergeCommit) {
+		return p, false
+	}
+	for _, c := range r.log.commits {
+		if rng, ours := rollback.UndoesIn(c.body); ours && rng.Bad == p.MergeCommit || strings.Contains(c.body, "This reverts commit "+string(p.MergeCommit)) {
+			return p, false
+		}
+	}
+	return p, true
+}
+
+// foresee is the dry run: it reads, and says what would be undone.
+func (r *reverting) foresee(ctx context.Context) (rollback.RevertResult, error) {
+	r.res.Outcome = rollback.RevertPlanned
+	if r.res.Tip && r.goodTree == r.headTree {
+		return r.already(), nil
+	}
+	var later comparison
+	err := together(
+		func() (err error) { r.diff, err = r.compare(ctx, r.res.Range.Good, r.res.Range.Bad); return },
+		func() (err error) {
+			if !r.res.Tip {
+				later, err = r.compare(ctx, r.res.Range.Bad, r.res.Head)
+			}
+			return
+		},
+	)
+	if err != nil {
+		return r.res, err
+	}
+	if err := r.describe(); err != nil {
+		return r.res, err
+	}
+	r.res.Overlap = overlap(r.diff, later)
+	if later.cut {
+		r.res.Notes = append(r.res.Notes, "more than 300 files changed since: others than those named may have been changed again")
+	}
+	if p, ok := rollback.MergedRevert(r.pulls, r.branch, r.res.Range); ok {
+		r.res.PR = p
+		r.res.Notes = append(r.res.Notes, fmt.Sprintf("#%d undid it before, on %s", p.Number, p.MergedAt.UTC().Format(time.DateOnly)))
+	}
+	return r.res, nil
+}
+
+// describe fills in what the files of the range say.
+func (r *reverting) describe() error {
+	if r.diffErr != nil {
+		r.res.Notes = append(r.res.Notes, "the files of the range could not be listed: "+r.diffErr.Error())
+	}
+	for _, f := range r.diff.Files {
+		r.res.Files = append(r.res.Files, f.Inverse())
+	}
+	r.res.FilesCut = r.diff.cut
+	var err error
+	if r.res.Risks, err = rollback.Risks(r.res.Files, r.req.Rules); err != nil {
+		return r.rejected(err)
+	}
+	var texts []string
+	for _, c := range r.res.Undoes {
+		texts = append(texts, c.Title)
+	}
+	r.res.Keys = rollback.IssueKeys(texts...)
+	if !r.complete {
+		if n := r.diff.Total - len(r.res.Undoes); n > 0 {
+			r.res.More = n
+		}
+	}
+	return nil
+}
+
+// compute finds the tree of the result, and reads beside it what the text of the pull request needs.
+func (r *reverting) compute(ctx context.Context) error {
+	var tree string
+	err := together(
+		func() error {
+			r.diff, r.diffErr = r.compare(ctx, r.res.Range.Good, r.res.Range.Bad)
+			return nil
+		},
+		func() (err error) {
+			if r.res.Tip {
+				tree = r.goodTree
+				return nil
+			}
+			tree, err = r.merge(ctx)
+			return err
+		},
+	)
+	if refusalIn(err).status == http.StatusConflict && errors.Is(err, errConflict) {
+		return r.conflict(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	r.res.Tree = tree
+	return r.describe()
+}
+
+// errConflict is GitHub's word that the merge does not go by itself.
+var errConflict = errors.New("the merge conflicts")
+
+// merge has GitHub do the three-way merge on a temporary branch and returns the tree.
+func (r *reverting) merge(ctx context.Context) (string, error) {
+	stand, err := r.createCommit(ctx, "create the temporary commit", "temporary: the way back of "+r.res.Range.String()+" [skip ci]", r.goodTree, r.res.Range.Bad)
+	if err != nil {
+		return "", err
+	}
+	name := rollback.TempBranch(r.tempPrefix, r.res.Range)
+	for try := 1; ; try++ {
+		r.temp = name
+		if err := r.pointBranch(ctx, name, stand.Commit, true); err != nil {
+			return "", err
+		}
+		got, err := r.mergeInto(ctx, name, r.res.Head)
+		said := refusalIn(err)
+		switch {
+		case err == nil && slices.Equal(got.Parents, []rollback.Commit{stand.Commit, r.res.Head}):
+			return got.tree, nil
+		case said.status == http.StatusConflict && !said.says("empty"):
+			return "", errors.Join(errConflict, err)
+		case err == nil, said.status == http.StatusNotFound, maybe(err):
+			// Another run is at the same range and uses the same branch, or our own answer was lost: set it back and try again.
+		default:
+			return "", err
+		}
+		if try == rounds || ctx.Err() != nil {
+			if err == nil {
+				err = &rollback.CallError{System: system, Op: "merge on " + name, Kind: rollback.Conflict,
+					Err: errors.New("another run works on the same revert"), Fix: "run the same command again in a minute"}
+			}
+			return "", err
+		}
+	}
+}
+
+// mergeInto merges a commit into a branch. GitHub says 204 where the branch holds it already; then the commit is empty.
+func (f *Forge) mergeInto(ctx context.Context, branch string, head rollback.Commit) (commit, error) {
+	ctx, cancel := begin(ctx, call{op: "merge " + head.Short() + " into " + branch})
+	defer cancel()
+	got, resp, err := f.client.Repositories.Merge(ctx, f.owner, f.name, &gh.RepositoryMergeRequest{
+		Base: gh.String(branch), Head: gh.String(string(head)), CommitMessage: gh.String("temporary [skip ci]"),
+	})
+	if err != nil {
+		return commit{}, f.fail(ctx, true, err)
+	}
+	if resp.StatusCode != http.StatusCreated {
+		return commit{}, nil
+	}
+	return commitOf(got), nil
+}
+
+// open makes the commit, the branch and the pull request.
+func (r *reverting) open(ctx context.Context) (rollback.RevertResult, error) {
+	title := rollback.RevertTitle(r.res.Undoes, r.res.More, r.res.Range, r.req.Reland)
+	message := rollback.RevertMessage(title, r.res.Range, r.res.Head, r.req.Story)
+	var made commit
+	err := together(
+		func() (err error) {
+			made, err = r.createCommit(ctx, "create the commit of the revert", message, r.res.Tree, r.res.Head)
+			return
+		},
+		func() error { // gone before the branch is there, so that no crash can leave both
+			if r.temp != "" && r.deleteBranch(ctx, r.temp) == nil {
+				r.temp = ""
+			}
+			return nil
+		},
+	)
+	if err != nil {
+		return r.res, err
+	}
+	r.res.Commit, r.res.Signed = made.Commit, made.signed
+	r.res.Check = rollback.InverseCheck(r.res.Range, r.res.Head, made.Commit)
+
+	var branch string
+	var theirs rollback.PullRequest
+	var now rollback.Commit
+	err = together(
+		func() (err error) { branch, theirs, err = r.claimBranch(ctx, made.Commit); return },
+		func() (err error) { now, err = r.tip(ctx, r.branch); return },
+	)
+	if err != nil {
+		return r.res, err
+	}
+	if theirs.Number != 0 {
+		return r.adopt(ctx, theirs)
+	}
+	if now != r.res.Head {
+		return r.res, errRetry
+	}
+	p, adopted, err := r.createPull(ctx, title, branch, made.Commit)
+	if err != nil {
+		return r.res, err
+	}
+	r.res.PR, r.res.Outcome = p, rollback.RevertOpened
+	if adopted {
+		return r.adopt(ctx, p)
+	}
+	r.dress(ctx)
+	return r.res, nil
+}
+
+// claimBranch puts the commit onto the branch of this range. A branch that an earlier run left is taken over. On one that
+// people have worked on nothing is changed: its open pull request is adopted, or else the next name is tried.
+func (r *reverting) claimBranch(ctx context.Context, sha rollback.Commit) (string, rollback.PullRequest, error) {
+	none := rollback.PullRequest{}
+	for n := 1; n <= names; n++ {
+		name := rollback.RevertBranch(r.branchPrefix, r.res.Range, n)
+		err := r.pointBranch(ctx, name, sha, false)
+		if err == nil {
+			return name, none, nil
+		}
+		if !exists(err) {
+			return "", none, err
+		}
+		there, err := r.tip(ctx, name)
+		if err != nil {
+			return "", none, err
+		}
+		c, err := r.commit(ctx, there)
+		if err != nil {
+			return "", none, err
+		}
+		if rng, ours := rollback.UndoesIn(c.body); ours && rng == r.res.Range {
+			return name, none, r.pointBranch(ctx, name, sha, true)
+		}
+		if p, err := r.openFrom(ctx, name); err != nil || p.Number != 0 {
+			return name, p, err
+		}
+	}
+	return "", none, &rollback.CallError{System: system, Op: "create a branch for the revert", Kind: rollback.Conflict,
+		Err: fmt.Errorf("%d branches with its name hold the work of others", names),
+		Fix: "delete the branches " + rollback.RevertBranch(r.branchPrefix, r.res.Range, 1) + "… that nobody needs"}
+}
+
+func exists(err error) bool {
+	said := refusalIn(err)
+	return said.status == http.StatusUnprocessableEntity && said.says("already exists")
+}
+
+// pointBranch makes a branch, or with force moves the one that exists. A lost answer is looked up.
+func (f *Forge) pointBranch(ctx context.Context, name string, sha rollback.Commit, force bool) error {
+	create, cancel := begin(ctx, call{op: "create branch " + name})
+	_, _, err := f.client.Git.CreateRef(create, f.owner, f.name, &gh.Reference{
+		Ref: gh.String("refs/heads/" + name), Object: &gh.GitObject{SHA: gh.String(string(sha))},
+	})
+	err = f.fail(create, true, err)
+	cancel()
+	if err == nil {
+		return nil
+	}
+	if maybe(err) || exists(err) {
+		if at, readErr := f.tip(ctx, name); readErr == nil && at == sha {
+			return nil
+		}
+	}
+	if !exists(err) || !force {
+		return f.ruled(err, name)
+	}
+	update, cancel := begin(ctx, call{op: "move branch " + name, repeatable: true})
+	defer cancel()
+	_, _, err = f.client.Git.UpdateRef(update, f.owner, f.name, &gh.Reference{
+		Ref: gh.String("refs/heads/" + name), Object: &gh.GitObject{SHA: gh.String(string(sha))},
+	}, true)
+	return f.ruled(f.fail(update, true, err), name)
+}
+
+// ruled adds what to do where a rule of the repository forbids a branch.
+func (f *Forge) ruled(err error, name string) error {
+	e := asCall(err)
+	if e == nil || e.Kind != rollback.Rejected || !refusalIn(err).says("rule") {
+		return err
+	}
+	fixed := *e
+	fixed.Kind = rollback.Denied
+	fixed.Fix = fmt.Sprintf("a rule of the repository forbids the branch %s: let %s create it, or configure another prefix", name, f.guard.creds.who())
+	return &fixed
+}
+
+// tip is the commit that a branch names.
+func (f *Forge) tip(ctx context.Context, branch string) (rollback.Commit, error) {
+	ctx, cancel := begin(ctx, call{op: "read branch " + branch})
+	defer cancel()
+	ref, _, err := f.client.Git.GetRef(ctx, f.owner, f.name, "heads/"+branch)
+	if err != nil {
+		return "", f.fail(ctx, false, err)
+	}
+	sha := ref.GetObject().GetSHA()
+	if ref.GetRef() != "refs/heads/"+branch || !shaForm.MatchString(sha) {
+		return "", f.strange(callOf(ctx).op, "the answer names no commit")
+	}
+	return rollback.Commit(sha), nil
+}
+
+// deleteBranch deletes a branch; one that is not there is deleted already. GitHub says 422 "Reference does not exist".
+func (f *Forge) deleteBranch(ctx context.Context, name string) error {
+	ctx, cancel := begin(ctx, call{op: "delete branch " + name, repeatable: true})
+	defer cancel()
+	_, err := f.client.Git.DeleteRef(ctx, f.owner, f.name, "heads/"+name)
+	err = f.fail(ctx, true, err)
+	if said := refusalIn(err); said.status == http.StatusNotFound || said.status == http.StatusUnprocessableEntity && said.says("does not exist") {
+		return nil
+	}
+	return err
+}
+
+// createCommit makes a commit and checks what GitHub says it made. No author is given: then a GitHub App's commit is
+// signed by GitHub. Made twice, it is one object more that nothing names.
+func (f *Forge) createCommit(ctx context.Context, op, message, tree string, parent rollback.Commit) (commit, error) {
+	ctx, cancel := begin(ctx, call{op: op, repeatable: true})
+	defer cancel()
+	got, _, err := f.client.Git.CreateCommit(ctx, f.owner, f.name, &gh.Commit{
+		Message: gh.String(message), Tree: &gh.Tree{SHA: gh.String(tree)}, Parents: []*gh.Commit{{SHA: gh.String(string(parent))}},
+	}, nil)
+	if err != nil {
+		return commit{}, f.fail(ctx, true, err)
+	}
+	c := commit{tree: got.GetTree().GetSHA(), body: got.GetMessage()}
+	c.Commit = rollback.Commit(got.GetSHA())
+	for _, p := range got.Parents {
+		c.Parents = append(c.Parents, rollback.Commit(p.GetSHA()))
+	}
+	if !shaForm.MatchString(string(c.Commit)) || c.tree != tree || !slices.Equal(c.Parents, []rollback.Commit{parent}) {
+		return commit{}, f.strange(op, "the commit that was made is another than the one that was asked for")
+	}
+	c.signed = got.GetVerification().GetVerified()
+	return c, nil
+}
+
+// createPull opens the pull request, or finds the one that is open from the same branch.
+func (r *reverting) createPull(ctx context.Context, title, branch string, sha rollback.Commit) (p rollback.PullRequest, adopted bool, err error) {
+	body := rollback.RevertBody(r.res, r.req, r.branch)
+	draft := r.req.Draft
+	for {
+		p, err = r.postPull(ctx, title, branch, body, draft)
+		said := refusalIn(err)
+		if draft && said.status == http.StatusUnprocessableEntity && said.says("draft") {
+			draft = false
+			r.res.Notes = append(r.res.Notes, "the repository has no draft pull requests: it is open for review")
+			continue
+		}
+		break
+	}
+	if err == nil {
+		if p.HeadCommit != sha || p.Base != r.branch {
+			return p, false, errRetry // somebody else moved the branch between two calls
+		}
+		return p, false, nil
+	}
+	if exists(err) || maybe(err) {
+		found, findErr := r.openFrom(ctx, branch)
+		switch {
+		case findErr != nil || found.Number == 0:
+			return p, false, err
+		case found.HeadCommit == sha && maybe(err):
+			return found, false, nil
+		}
+		return found, true, nil
+	}
+	return p, false, err
+}
+
+func (f *Forge) postPull(ctx context.Context, title, branch, body string, draft bool) (rollback.PullRequest, error) {
+	ctx, cancel := begin(ctx, call{op: "open the pull request from " + branch})
+	defer cancel()
+	got, _, err := f.client.PullRequests.Create(ctx, f.owner, f.name, &gh.NewPullRequest{
+		Title: gh.String(title), Head: gh.String(branch), Base: gh.String(f.branch), Body: gh.String(body),
+		Draft: gh.Bool(draft), MaintainerCanModify: nil,
+	})
+	if err != nil {
+		return rollback.PullRequest{}, f.fail(ctx, true, err)
+	}
+	return pull(got), nil
+}
+
+// dress adds labels and reviewers. Nothing of it matters for the revert, so failures are notes.
+func (r *reverting) dress(ctx context.Context) {
+	people, teams := r.reviewers()
+	var labelNote, reviewNotes []string
+	_ = together(
+		func() error {
+			if len(r.req.Labels) == 0 {
+				return nil
+			}
+			err := r.rest(ctx, call{op: fmt.Sprintf("label #%d", r.res.PR.Number), repeatable: true}, http.MethodPost,
+				fmt.Sprintf("issues/%d/labels", r.res.PR.Number), map[string]any{"labels": r.req.Labels}, nil)
+			if err != nil {
+				labelNote = append(labelNote, "the labels could not be set: "+err.Error())
+			}
+			return nil
+		},
+		func() error {
+			reviewNotes = r.request(ctx, people, teams)
+			return nil
+		},
+	)
+	r.res.Notes = append(append(r.res.Notes, labelNote...), reviewNotes...)
+}
+
+// request asks for reviews. GitHub refuses all where it refuses one, so then they are asked one by one.
+func (r *reverting) request(ctx context.Context, people, teams []string) []string {
+	if len(people)+len(teams) == 0 {
+		return nil
+	}
+	ask := func(people, teams []string) error {
+		return r.rest(ctx, call{op: fmt.Sprintf("ask for reviews of #%d", r.res.PR.Number), repeatable: true}, http.MethodPost,
+			fmt.Sprintf("pulls/%d/requested_reviewers", r.res.PR.Number), gh.ReviewersRequest{Reviewers: people, TeamReviewers: teams}, nil)
+	}
+	err := ask(people, teams)
+	if err == nil {
+		return nil
+	}
+	if refusalIn(err).status != http.StatusUnprocessableEntity || len(people)+len(teams) == 1 {
+		return []string{"the reviewers could not be asked: " + err.Error()}
+	}
+	notes := make([]string, len(people)+len(teams))
+	var wave sync.WaitGroup
+	for i, who := range append(slices.Clone(people), teams...) {
+		wave.Go(func() {
+			one, err := []string{who}, error(nil)
+			if i < len(people) {
+				err = ask(one, nil)
+			} else {
+				err = ask(nil, one)
+			}
+			if err != nil {
+				notes[i] = fmt.Sprintf("%s could not be asked for a review: %v", rollback.Printable(who), err)
+			}
+		})
+	}
+	wave.Wait()
+	return slices.DeleteFunc(notes, func(s string) bool { return s == "" })
+}
+
+// reviewers are those who wrote what is undone, the owners of its files, and those who were named.
+func (r *reverting) reviewers() (people, teams []string) {
+	add := func(who string) {
+		who = strings.TrimPrefix(who, "@")
+		list, name := &people, who
+		if org, team, ok := strings.Cut(who, "/"); ok {
+			if !strings.EqualFold(org, r.owner) {
+				return
+			}
+			list, name = &teams, team
+		} else if team, ok := strings.CutPrefix(who, "team:"); ok {
+			list, name = &teams, team
+		}
+		same := func(s string) bool { return strings.EqualFold(s, name) }
+		if name == "" || strings.EqualFold(name, r.res.PR.Author) || slices.ContainsFunc(*list, same) || len(people)+len(teams) >= maxReviewers {
+			return
+		}
+		*list = append(*list, name)
+	}
+	for _, who := range r.req.Reviewers {
+		add(who)
+	}
+	if r.req.Authors {
+		for _, u := range r.res.Undoes {
+			if c, ok := r.log.find(u.Commit); ok && c.login != "" && !strings.HasSuffix(c.login, "[bot]") {
+				add(c.login)
+			}
+		}
+	}
+	if r.req.CodeOwners {
+		var paths []string
+		for _, f := range r.res.Files {
+			paths = append(paths, f.Path)
+		}
+		for _, who := range codeOwners(r.log.owners, paths) {
+			add(who)
+		}
+	}
+	return people, teams
+}
+
+// together does calls at the same time and returns when all have ended. The first error in their order counts.
+func together(calls ...func() error) error {
+	errs := make([]error, len(calls))
+	var wave sync.WaitGroup
+	for i, c := range calls {
+		wave.Go(func() { errs[i] = c() })
+	}
+	wave.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
