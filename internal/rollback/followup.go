@@ -264,3 +264,14 @@ func (s *Survey) undoneByForge() []UndoneVersion {
 	}
 	return slices.Clip(list)
 }
+
+// WithMigrations are the risk rules with globs of one's own in place of the built-in ones for migrations.
+func WithMigrations(globs []string) []RiskRule {
+	rules := []RiskRule{{Kind: RiskMigration, Name: "configured", Globs: globs}}
+	for _, r := range RiskRules() {
+		if r.Kind != RiskMigration {
+			rules = append(rules, r)
+		}
+	}
+	return rules
+}
