@@ -7,10 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -50,6 +52,17 @@ type Stage struct {
 	repos    []string
 	done     []outcome
 	broken   func(error) // tells the test of a failure in another goroutine
+	running  atomic.Pointer[os.Process]
+}
+
+// killed is the exit code of a program that was killed.
+const killed = -1
+
+// kill ends the program at once, as a lost machine does.
+func (s *Stage) kill() {
+	if err := s.running.Load().Kill(); err != nil {
+		s.broken(err)
+	}
 }
 
 // outcome is what became of a step.
@@ -125,7 +138,11 @@ func (s *Stage) rollback(ctx context.Context, args ...string) (outcome, error) {
 	c.WaitDelay = 10 * time.Second
 	var stdout, stderr bytes.Buffer
 	c.Dir, c.Env, c.Stdout, c.Stderr = s.world.Dir(), s.world.Env(), &stdout, &stderr
-	err := c.Run()
+	if err := c.Start(); err != nil {
+		return outcome{}, err
+	}
+	s.running.Store(c.Process)
+	err := c.Wait()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		return outcome{}, err

@@ -201,7 +201,11 @@ func (s *Stage) traceWorkload(t Trace, kind string, o object) {
 		}
 	}
 	for _, c := range items(o, "status", "conditions") {
-		t[at_+"condition."+str(c, "type")] = str(c, "status") + " " + str(c, "reason")
+		reason := str(c, "reason")
+		if slices.Contains([]string{"NewReplicaSetCreated", "FoundNewReplicaSet", "ReplicaSetUpdated"}, reason) {
+			reason = "(on its way)" // which of them depends on how many changes the controller sees at once
+		}
+		t[at_+"condition."+str(c, "type")] = str(c, "status") + " " + reason
 	}
 }
 
