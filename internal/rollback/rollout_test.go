@@ -1,0 +1,186 @@
+package rollback
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestRolledOut(t *testing.T) {
+	full := func(kind string) Workload {
+		return Workload{Ref: Ref{kind, "prod", "x"}, Rollout: Rollout{Generation: 2, ObservedGeneration: 2, Desired: 3, Total: 3, Updated: 3, Ready: 3, Available: 3, CurrentRevision: "b", UpdateRevision: "b"}}
+	}
+	for _, tt := range []struct {
+		kind   string
+		change func(*Rollout)
+		note   string // "" for done
+	}{
+		{"Deployment", nil, ""},
+		{"Deployment", func(r *Rollout) { r.ObservedGeneration, r.Updated = 1, 0 }, "waiting for its controller to see the restart"},
+		{"Deployment", func(r *Rollout) { r.Updated, r.Total = 1, 4 }, "1 of 3 new pods started"},
+		{"Deployment", func(r *Rollout) { r.Total = 5 }, "2 old pods to go"},
+		{"Deployment", func(r *Rollout) { r.Total, r.Available = 4, 0 }, "1 old pod to go"},
+		{"Deployment", func(r *Rollout) { r.Available = 2 }, "2 of 3 new pods available"},
+		{"Deployment", func(r *Rollout) { r.Desired, r.Total, r.Updated, r.Available = 0, 0, 0, 0 }, ""},
+		{"StatefulSet", nil, ""},
+		{"StatefulSet", func(r *Rollout) { r.Available = 0 }, ""}, // its readiness counts
+		{"StatefulSet", func(r *Rollout) { r.Ready = 2 }, "2 of 3 pods ready"},
+		{"StatefulSet", func(r *Rollout) { r.Updated = 1 }, "1 of 3 new pods started"},
+		{"StatefulSet", func(r *Rollout) { r.CurrentRevision = "a" }, "3 of 3 pods of the new revision"},
+		{"StatefulSet", func(r *Rollout) { r.Partition, r.Updated, r.CurrentRevision = 2, 1, "a" }, ""},
+		{"StatefulSet", func(r *Rollout) { r.Partition, r.Updated = 1, 1 }, "1 of 3 new pods started"},
+		{"DaemonSet", nil, ""},
+		{"DaemonSet", func(r *Rollout) { r.Total = 9 }, ""}, // kubectl does not look at it
+		{"DaemonSet", func(r *Rollout) { r.Updated = 2 }, "2 of 3 new pods started"},
+		{"DaemonSet", func(r *Rollout) { r.Available = 2 }, "2 of 3 new pods available"},
+		{"DaemonSet", func(r *Rollout) { r.Generation = 3 }, "waiting for its controller to see the restart"},
+	} {
+		w := full(tt.kind)
+		if tt.change != nil {
+			tt.change(&w.Rollout)
+		}
+		done, note := rolledOut(w)
+		if done != (tt.note == "") || !done && note != tt.note || note == "" {
+			t.Errorf("%s %+v: %t %q, want %q", tt.kind, w.Rollout, done, note, tt.note)
+		}
+	}
+}
+
+func TestWatchdog(t *testing.T) {
+	ref := Ref{"Deployment", "prod", "x"}
+	pod := func(stamp, reason string) Observation {
+		p := Pod{Name: "x-1", Stamp: stamp, Containers: []PodContainer{{Container: Container{Name: "app"}, Waiting: reason, Message: "why"}}}
+		if reason == "Unschedulable" {
+			p.Containers, p.Unschedulable = nil, "no room"
+		}
+		return Observation{Workload: Workload{Ref: ref, Rollout: Rollout{Generation: 2, ObservedGeneration: 2}}, Pods: []Pod{p}}
+	}
+	for reason, patience := range Patience {
+		o := pod("new", reason)
+		if reason == "FailedCreate" {
+			o = pod("new", "")
+			o.Workload.Rollout.Failure = "exceeded quota"
+		}
+		d := watchdog{patience: Patience}
+		var at time.Duration = -1
+		for s := time.Duration(0); s <= 5*time.Minute && at < 0; s += time.Second {
+			if stuck := d.look([]Observation{o}, "new", epoch.Add(s)); stuck != nil {
+				at = s
+				if stuck.Reason != reason || !strings.Contains(stuck.String(), reason) {
+					t.Errorf("%s: %s", reason, stuck)
+				}
+			}
+		}
+		if at != patience {
+			t.Errorf("%s: stuck after %s, want %s", reason, at, patience)
+		}
+		d = watchdog{patience: Patience} // trouble that passes in between starts anew
+		calm := pod("new", "")
+		for s := time.Duration(0); s < 3*time.Minute; s += time.Second {
+			look := o
+			if s%(5*time.Second) == 4*time.Second {
+				look = calm
+			}
+			if stuck := d.look([]Observation{look}, "new", epoch.Add(s)); stuck != nil && patience > 0 {
+				t.Errorf("%s: stuck though it passed again and again", reason)
+				break
+			}
+		}
+	}
+	d := watchdog{patience: Patience}
+	old := pod("old", "CrashLoopBackOff")
+	leaving := pod("new", "CrashLoopBackOff")
+	leaving.Pods[0].Terminating = true
+	if stuck := d.look([]Observation{old, leaving, pod("new", "ContainerCreating"), pod("new", "PodInitializing")}, "new", epoch); stuck != nil {
+		t.Errorf("old, leaving and starting pods are no trouble: %s", stuck)
+	}
+	o := pod("new", "")
+	o.Workload.Rollout.Stalled = "ReplicaSet x has timed out progressing"
+	if stuck := d.look([]Observation{o}, "new", epoch); stuck == nil || stuck.Reason != "ProgressDeadlineExceeded" {
+		t.Errorf("the controller's own verdict: %v", stuck)
+	}
+	if o.Workload.Rollout.Generation = 3; d.look([]Observation{o}, "new", epoch) != nil {
+		t.Error("the verdict was on the generation before")
+	}
+}
+
+func TestOrderedStuck(t *testing.T) {
+	o := Observation{Workload: Workload{Ordered: true}, Pods: []Pod{
+		{Name: "x-0", Stamp: "old", Ready: true}, {Name: "x-1", Stamp: "old", Containers: []PodContainer{{Waiting: "CrashLoopBackOff"}}},
+	}}
+	if got := orderedStuck(o, "new"); got != "x-1" {
+		t.Errorf("%q", got)
+	}
+	o.Pods[1].Stamp = "new"
+	if got := orderedStuck(o, "new"); got != "" {
+		t.Errorf("a new pod: %q", got)
+	}
+	o.Pods[1].Stamp, o.Workload.Ordered = "old", false
+	if got := orderedStuck(o, "new"); got != "" {
+		t.Errorf("a Deployment: %q", got)
+	}
+}
+
+func TestProve(t *testing.T) {
+	const image = "r.example.com/payments:latest"
+	good, bad := DigestOf([]byte("good")), DigestOf([]byte("bad"))
+	set := DigestSet{good: true, some: true}
+	app := Container{Name: "app", Role: Main, Image: image}
+	pod := func(n int, change func(*Pod)) Pod {
+		p := Pod{Name: fmt.Sprintf("x-%d", n), Stamp: "new", Phase: "Running", Ready: true, Containers: []PodContainer{{Container: app, Digest: good}}}
+		if change != nil {
+			change(&p)
+		}
+		return p
+	}
+	for _, tt := range []struct {
+		name           string
+		template       []Container // more than app
+		pods           []Pod
+		stamp          string
+		missing, wrong string
+	}{
+		{"all is well", nil, []Pod{pod(1, nil), pod(2, func(p *Pod) { p.Containers[0].Digest = some })}, "new", "", ""},
+		{"one runs something else", nil, []Pod{pod(1, nil), pod(2, func(p *Pod) { p.Containers[0].Digest = bad })}, "new", "x-2 runs " + bad.Short(), "x-2 runs " + bad.Short()},
+		{"an old one does", nil, []Pod{pod(1, nil), pod(2, func(p *Pod) { p.Stamp = "old"; p.Containers[0].Digest = bad })}, "new", "1 old pod still up", ""},
+		{"without a restart it counts", nil, []Pod{pod(1, nil), pod(2, func(p *Pod) { p.Stamp = "old"; p.Containers[0].Digest = bad })}, "", "x-2 runs", "x-2 runs"},
+		{"a leaving one does not", nil, []Pod{pod(1, nil), pod(2, nil), pod(3, func(p *Pod) { p.Terminating = true; p.Containers[0].Digest = bad })}, "new", "", ""},
+		{"evicted ones do not", nil, []Pod{pod(1, nil), pod(2, nil), pod(3, func(p *Pod) { p.Phase, p.Ready = "Failed", false }), pod(4, func(p *Pod) { p.Phase, p.Ready = "Succeeded", false })}, "new", "", ""},
+		{"not ready", nil, []Pod{pod(1, nil), pod(2, func(p *Pod) { p.Ready = false })}, "new", "1 of 2 pods ready", ""},
+		{"not reported", nil, []Pod{pod(1, nil), pod(2, func(p *Pod) { p.Containers[0].Digest = "" })}, "new", "has not reported the image of x-2", ""},
+		{"too few", nil, []Pod{pod(1, nil)}, "new", "1 pod for 2 wanted", ""},
+		{"too many", nil, []Pod{pod(1, nil), pod(2, nil), pod(3, nil)}, "new", "3 pods for 2 wanted", ""},
+		{"pinned on its way", nil, []Pod{pod(1, nil), pod(2, func(p *Pod) {
+			p.Containers[0].Image, p.Containers[0].Digest = "r.example.com/payments@"+string(bad), bad
+		})}, "new", "x-2 runs", "x-2 runs"},
+		{"a sidecar of another image", nil, []Pod{pod(1, func(p *Pod) {
+			p.Containers = append(p.Containers, PodContainer{Container: Container{Name: "proxy", Role: Sidecar, Image: "proxy:1"}, Digest: bad})
+		}), pod(2, nil)}, "new", "", ""},
+		{"a pinned sidecar of the same repository", []Container{{Name: "side", Role: Sidecar, Image: "r.example.com/payments:v1"}}, []Pod{pod(1, func(p *Pod) {
+			p.Containers = append(p.Containers, PodContainer{Container: Container{Name: "side", Role: Sidecar, Image: "r.example.com/payments:v1"}, Digest: bad})
+		}), pod(2, nil)}, "new", "", ""},
+		{"an init container with the tag", []Container{{Name: "migrate", Role: Init, Image: image}}, []Pod{pod(1, func(p *Pod) {
+			p.Containers = append(p.Containers, PodContainer{Container: Container{Name: "migrate", Role: Init, Image: image}, Digest: bad})
+		}), pod(2, nil)}, "new", "x-1 runs", "x-1 runs"},
+		{"nothing follows the tag", nil, []Pod{pod(1, nil), pod(2, func(p *Pod) {
+			p.Containers = []PodContainer{{Container: Container{Name: "else", Image: "r.example.com/payments:v1"}, Digest: good}}
+		})}, "new", "no container of x-2 follows payments:latest", ""},
+	} {
+		o := Observation{Workload: Workload{Ref: Ref{"Deployment", "prod", "x"}, Containers: append([]Container{app}, tt.template...), Rollout: Rollout{Desired: 2}}, Pods: tt.pods}
+		pr := prove(o, "payments", "latest", set, tt.stamp)
+		if (pr.Missing == "") != (tt.missing == "") || !strings.Contains(pr.Missing, tt.missing) || (pr.Wrong == "") != (tt.wrong == "") || !strings.Contains(pr.Wrong, tt.wrong) {
+			t.Errorf("%s: missing %q, wrong %q", tt.name, pr.Missing, pr.Wrong)
+		}
+	}
+	if pr := prove(Observation{}, "payments", "latest", set, ""); !strings.Contains(pr.Missing, "0 replicas") {
+		t.Errorf("0 replicas: %+v", pr)
+	}
+	var many []Pod
+	for n := range 5 {
+		many = append(many, pod(n, func(p *Pod) { p.Containers[0].Digest = bad }))
+	}
+	if pr := prove(Observation{Workload: Workload{Containers: []Container{app}}, Pods: many}, "payments", "latest", set, ""); !strings.HasSuffix(pr.Wrong, " and 2 more") {
+		t.Errorf("many: %s", pr.Wrong)
+	}
+}
