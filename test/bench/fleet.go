@@ -68,7 +68,7 @@ func (b *bench) fleet(ctx context.Context) (section, error) {
 			"same for one service and for 231.",
 		tables: []table{t},
 		limits: []string{
-			"Pods of a real cluster are two to five times as large as the fake's; a real API server compresses long answers.",
+			"Objects of a real cluster are larger than the fake's, most of all by managedFields; a real API server compresses long answers.",
 			"`--tags` asks the registry once for each service, 16 at a time: ECR has no call for several repositories.",
 		},
 	}, nil

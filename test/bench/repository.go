@@ -96,8 +96,8 @@ func (b *bench) repository(ctx context.Context) (section, error) {
 			"gives in no order and 1,000 a page, each page after the one before.",
 		tables: []table{t},
 		limits: []string{
-			"How long ECR itself takes for a page of 1,000 images: the fake answers in a few milliseconds.",
-			"A lifecycle policy that counts images (keep the last N) costs one page more; there is none here.",
+			"How long ECR itself takes for a page of 1,000 images: the fake answers from memory.",
+			"With a lifecycle policy that counts images (keep the last N) a named target costs one page more, whatever the repository's size; there is none here.",
 		},
 	}, nil
 }

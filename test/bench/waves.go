@@ -69,6 +69,7 @@ func (b *bench) waves(ctx context.Context) (section, error) {
 		args []string
 	}{
 		{depths{what: "plan --to COMMIT", bound: wavesAllowed}, args("plan", scope("payments", "--to", good.Commit)...)},
+		{depths{what: "plan --to COMMIT, 12 digits of it", bound: wavesAllowed}, args("plan", scope("payments", "--to", good.Commit[:12])...)},
 		{depths{what: "plan --to previous", bound: wavesAllowed}, args("plan", scope("payments", "--to", "previous")...)},
 		{depths{what: "candidates"}, args("candidates", scope("payments")...)},
 		{depths{what: "status, one environment"}, args("status", "--environment", demo.Environment)},
@@ -153,9 +154,10 @@ func (b *bench) waves(ctx context.Context) (section, error) {
 	t.note = which
 	return section{
 		title: "Waves",
-		method: fmt.Sprintf("100 ms are injected into every call of both systems. *Waves* is the longest sequence of calls each of which came after the answer of\n"+
-			"the one before, from the servers' logs; it counts what the lock's record writes in the background, too. *Time / 100 ms* is the check from outside: the median time, less the %s ms in which the process\n"+
-			"starts. The service has a Deployment and a StatefulSet and a repository of one page (%d images, multi-arch). A range is least to most.",
+		method: fmt.Sprintf("100 ms are injected into every call of both systems. *Waves* is the longest sequence of calls each of which came after the answer of the\n"+
+			"one before, from the servers' logs; what the record is sent in the background counts, too. *Time / 100 ms* is the check from outside: the median\n"+
+			"time, less the %s ms in which the process starts. The service has a Deployment and a StatefulSet and a repository of one page (%d images,\n"+
+			"multi-arch). A range is least to most.",
 			ms(b.start), len(s.Registry.Images("payments"))),
 		tables: []table{t},
 		limits: []string{
