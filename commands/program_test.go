@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -131,21 +132,32 @@ func (r result) String() string {
 	return fmt.Sprintf("rollback %s\nexit %d\n--- stdout\n%s--- stderr\n%s", strings.Join(r.args, " "), r.code, r.stdout, r.stderr)
 }
 
-// printed gathers what the program printed in all tests, for the test that reads the commands in it.
+// printed are the lines that were looked at already, so that each is parsed once.
 var printed struct {
 	sync.Mutex
 	lines map[string]bool
 }
 
-func remember(r result) {
-	printed.Lock()
-	defer printed.Unlock()
-	if printed.lines == nil {
-		printed.lines = map[string]bool{}
-	}
-	for _, l := range strings.Split(r.stdout+"\n"+r.stderr, "\n") {
-		if strings.Contains(l, "rollback ") {
-			printed.lines[strings.TrimSpace(l)] = true
+// differing is what makes two lines differ that say the same.
+var differing = regexp.MustCompile(`[0-9a-f]{7,64}|\d+`)
+
+// remember holds every command that was printed for people to the real flags.
+func remember(t *testing.T, r result) {
+	t.Helper()
+	for _, l := range strings.Split(uncoloured(r.stdout+"\n"+r.stderr), "\n") {
+		if !strings.Contains(l, "rollback ") {
+			continue
+		}
+		key := differing.ReplaceAllString(l, "#")
+		printed.Lock()
+		known := printed.lines[key]
+		if printed.lines == nil {
+			printed.lines = map[string]bool{}
+		}
+		printed.lines[key] = true
+		printed.Unlock()
+		if !known {
+			wantPrintedCommandsParse(t, l)
 		}
 	}
 }
@@ -232,7 +244,7 @@ func (p *process) wait() result {
 	if strings.Contains(r.stderr, "DATA RACE") || strings.Contains(r.stderr, "panic:") || strings.Contains(r.stderr, "goroutine ") {
 		p.t.Errorf("the program broke:\n%s", r)
 	}
-	remember(r)
+	remember(p.t, r)
 	return r
 }
 
@@ -505,3 +517,6 @@ func asJSON(t *testing.T, v any) string {
 	}
 	return string(data)
 }
+
+// quick are the delays of a world without a pace.
+var quick = kube.Delays{}

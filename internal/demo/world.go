@@ -161,10 +161,9 @@ environments:
 // Kubeconfig is the path of the world's kubeconfig.
 func (w *World) Kubeconfig() string { return filepath.Join(w.Dir, "kubeconfig") }
 
-// Env is the environment in which the program, or any other client, meets this world: configuration that any user has.
-// What else in base would lead elsewhere is left out.
-func (w *World) Env(base []string) []string {
-	env := slices.DeleteFunc(slices.Clone(base), func(kv string) bool {
+// Plain is base without what could lead to a system of its own: a machine on which nothing is set up.
+func Plain(base []string) []string {
+	return slices.DeleteFunc(slices.Clone(base), func(kv string) bool {
 		key, _, _ := strings.Cut(kv, "=")
 		for _, prefix := range []string{"AWS_", "ROLLBACK_", "KUBE", "JENKINS_", "BUILD_", "JOB_"} {
 			if strings.HasPrefix(key, prefix) {
@@ -173,6 +172,12 @@ func (w *World) Env(base []string) []string {
 		}
 		return key == "WORKSPACE" || strings.HasSuffix(strings.ToLower(key), "_proxy")
 	})
+}
+
+// Env is the environment in which the program, or any other client, meets this world: configuration that any user has.
+// What else in base would lead elsewhere is left out.
+func (w *World) Env(base []string) []string {
+	env := Plain(base)
 	for k, v := range w.Registry.Env(w.RegistryURL) {
 		env = append(env, k+"="+v)
 	}

@@ -1,0 +1,348 @@
+package commands
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/rollback-tools/rollback/internal/config"
+)
+
+var escapes = regexp.MustCompile("\x1b\\[[0-9;]*[A-Za-z]")
+
+// uncoloured is a line as it is read.
+func uncoloured(s string) string { return escapes.ReplaceAllString(s, "") }
+
+// quiet is an environment for looking at the command tree without running it.
+func quiet() *Env {
+	return &Env{Stdout: new(lockedBuffer), Stderr: new(lockedBuffer), Version: "1.2.3"}
+}
+
+// variable is what a flag's usage says of its variable.
+var variable = regexp.MustCompile(` \[\$([A-Z_]+)\]$`)
+
+// Every flag has one variable, derived from its name, and says so in --help; every setting of rollback.yaml is a flag of
+// every command that works on a scope.
+func TestFlagsAndVariables(t *testing.T) {
+	t.Parallel()
+	env := quiet()
+	seen := map[string]string{} // flag → usage, the same in every command unless it means something else there
+	for _, c := range env.commands() {
+		var flags []string
+		for _, f := range c.Flags {
+			name := f.Names()[0]
+			flags = append(flags, name)
+			usage := f.(cli.DocGenerationFlag).GetUsage()
+			m := variable.FindStringSubmatch(usage)
+			if m == nil {
+				t.Errorf("%s --%s: its usage names no variable: %q", c.Name, name, usage)
+				continue
+			}
+			if want := "ROLLBACK_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_")); m[1] != want {
+				t.Errorf("%s --%s: $%s, want $%s", c.Name, name, m[1], want)
+			}
+			seen[name] = usage
+		}
+		if !slices.Contains(flags, "service") {
+			continue
+		}
+		for _, s := range slices.Concat(config.Selectors, config.Settings) {
+			if !slices.Contains(flags, s.Flag) {
+				t.Errorf("%s has no --%s", c.Name, s.Flag)
+			}
+		}
+	}
+	for _, o := range []option{optTo, optMethod, optReason, optDryRun, optYes, optPlan, optOut, optJSON, optNoRecord, optSteal, optAccept, optResult, optTags, optAll, optUser} {
+		if seen[o.name] == "" {
+			t.Errorf("no command has --%s", o.name)
+		}
+	}
+}
+
+// Each option of `run` does the same as a flag and as a variable.
+func TestVariablesWork(t *testing.T) {
+	t.Parallel()
+	for _, c := range env2args {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var got [2]string
+			for i := range got {
+				env := quiet()
+				args := append([]string{"rollback"}, c.command)
+				for name, value := range c.values {
+					v := "ROLLBACK_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+					if i == 0 {
+						args = append(args, "--"+name+"="+value)
+					} else {
+						env.Environ = append(env.Environ, v+"="+value)
+					}
+				}
+				app := newApp(env)
+				for _, command := range app.Commands {
+					command.Action = func(ctx *cli.Context) error {
+						var lines []string
+						for _, o := range []option{optTo, optMethod, optReason, optPlan, optOut, optSteal, optResult, optUser} {
+							lines = append(lines, o.name+"="+env.text(ctx, o))
+						}
+						for _, o := range []option{optDryRun, optYes, optJSON, optNoRecord, optTags, optAll} {
+							v, err := env.on(ctx, o)
+							lines = append(lines, fmt.Sprint(o.name, "=", v, err))
+						}
+						lines = append(lines, fmt.Sprint(env.list(ctx, optAccept), env.selector(ctx, "service"), env.selector(ctx, "environment"), env.selector(ctx, "config")))
+						given := env.given(ctx)
+						for _, s := range config.Settings {
+							lines = append(lines, s.Flag+"="+given[s.Flag].Text)
+						}
+						got[i] = strings.Join(lines, "\n")
+						return nil
+					}
+				}
+				must(t, app.Run(args))
+			}
+			if got[0] != got[1] {
+				t.Errorf("as flags:\n%s\nas variables:\n%s", got[0], got[1])
+			}
+			for name, value := range c.values {
+				if !strings.Contains(got[0], value) {
+					t.Errorf("--%s=%s is not seen:\n%s", name, value, got[0])
+				}
+			}
+		})
+	}
+}
+
+// env2args are flags of one command with a value each.
+var env2args = func() []struct {
+	name, command string
+	values        map[string]string
+} {
+	settings := map[string]string{}
+	for _, s := range config.Settings {
+		settings[s.Flag] = s.Example
+	}
+	return []struct {
+		name, command string
+		values        map[string]string
+	}{
+		{"texts of run", "run", map[string]string{"to": "a57fbe7", "method": "retag", "reason": "it's $(late)", "plan": "p.json", "steal": "gone", "result-file": "r.txt", "user": "alice", "accept": "pinned,paused"[:6]}},
+		{"switches of run", "run", map[string]string{"dry-run": "true", "yes": "true", "json": "true", "no-record": "true"}},
+		{"status", "status", map[string]string{"tags": "true"}},
+		{"candidates", "candidates", map[string]string{"all": "true"}},
+		{"plan", "plan", map[string]string{"out": "p.json"}},
+		{"scope", "run", map[string]string{"service": "payments", "environment": "prod", "config": "x.yaml"}},
+		{"settings", "run", settings},
+	}
+}()
+
+// TestReference holds docs/cli.md to the commands; -update writes it.
+func TestReference(t *testing.T) {
+	t.Parallel()
+	env := quiet()
+	var b strings.Builder
+	b.WriteString("# Commands\n\nGenerated from the program: `go test ./commands -run TestReference -update`.\n\n")
+	b.WriteString("Every flag can be given as a variable: `ROLLBACK_` and its name in capitals, dashes as underscores. A flag wins over its variable; an\n" +
+		"empty variable counts as not set. No command takes arguments without a flag.\n\n")
+	b.WriteString("Exit codes: 0 done and verified · 1 failed, production not changed · 2 usage or configuration · 3 pending, run again ·\n4 production changed, not verified · 5 refused.\n")
+	settings := map[string]bool{}
+	for _, s := range slices.Concat(config.Settings, config.Selectors) {
+		settings[s.Flag] = true
+	}
+	row := func(f cli.Flag) {
+		usage := f.(cli.DocGenerationFlag).GetUsage()
+		m := variable.FindStringSubmatch(usage)
+		text := strings.ReplaceAll(variable.ReplaceAllString(usage, ""), "|", "\\|")
+		names := "`--" + strings.Join(f.Names(), "`, `--") + "`"
+		fmt.Fprintf(&b, "| %s | `%s` | %s |\n", names, m[1], text)
+	}
+	const head = "| flag | variable | what it is |\n|---|---|---|\n"
+	var everywhere []cli.Flag
+	for _, c := range env.commands() {
+		fmt.Fprintf(&b, "\n## rollback %s\n\n%s.\n\n%s\n", c.Name, strings.ToUpper(c.Usage[:1])+c.Usage[1:], c.Description)
+		own, scoped := []cli.Flag{}, false
+		for _, f := range c.Flags {
+			if name := f.Names()[0]; !settings[name] {
+				own = append(own, f)
+			} else if scoped = true; !slices.ContainsFunc(everywhere, func(e cli.Flag) bool { return e.Names()[0] == name }) {
+				everywhere = append(everywhere, f)
+			}
+		}
+		if len(own) > 0 {
+			b.WriteString("\n" + head)
+			for _, f := range own {
+				row(f)
+			}
+		}
+		if scoped {
+			b.WriteString("\nAnd [scope and settings](#scope-and-settings).\n")
+		}
+	}
+	b.WriteString("\n## Scope and settings\n\nWhich service and environment, and where they live; what is in `rollback.yaml` need not be given.\n\n" + head)
+	for _, f := range everywhere {
+		row(f)
+	}
+	path := filepath.Join("..", "docs", "cli.md")
+	if *update {
+		must(t, os.WriteFile(path, []byte(b.String()), 0o644))
+		return
+	}
+	if read(t, path) != b.String() {
+		t.Errorf("%s is not what the commands say; go test ./commands -run TestReference -update writes it", path)
+	}
+}
+
+// parse reads a printed command with the real flags, without running it.
+func parse(words []string) error {
+	env := quiet()
+	app := newApp(env)
+	app.Action = func(c *cli.Context) error {
+		if c.NArg() > 0 {
+			return unknownCommand(c)
+		}
+		return nil
+	}
+	for _, c := range app.Commands {
+		c.Action = func(*cli.Context) error { return nil }
+	}
+	return app.Run(words)
+}
+
+// words splits a command line as a POSIX shell does, as far as this program's own output goes.
+func words(line string) ([]string, bool) {
+	var list []string
+	var word strings.Builder
+	in, quote := false, rune(0)
+	for _, r := range line {
+		switch {
+		case quote != 0 && r == quote:
+			quote = 0
+		case quote == 0 && (r == '\'' || r == '"'):
+			in, quote = true, r
+		case quote == 0 && (r == ' ' || r == '\t'):
+			if in {
+				list = append(list, word.String())
+				word.Reset()
+				in = false
+			}
+		default:
+			in = true
+			word.WriteRune(r)
+		}
+	}
+	if in {
+		list = append(list, word.String())
+	}
+	return list, quote == 0
+}
+
+// printedCommands finds the commands in a line that is meant for people: "rollback" and a command's name, up to where the
+// flags end and prose begins.
+func printedCommands(line string, known []string) [][]string {
+	var found [][]string
+	for rest := line; ; {
+		i := strings.Index(rest, "rollback ")
+		if i < 0 {
+			return found
+		}
+		before := ""
+		if i > 0 {
+			before = rest[i-1 : i]
+		}
+		tail := rest[i:]
+		rest = rest[i+len("rollback "):]
+		if before != "" && !strings.ContainsAny(before, " `(:\t") {
+			continue
+		}
+		list, whole := words(strings.TrimRight(tail, "`)"))
+		if !whole || len(list) < 2 || !slices.Contains(known, list[1]) {
+			continue
+		}
+		command := list[:2:2]
+		for k := 2; k < len(list); k++ {
+			if !strings.HasPrefix(list[k], "--") {
+				break
+			}
+			command = append(command, strings.TrimRight(list[k], ",;:)`"))
+			if k+1 < len(list) && !strings.HasPrefix(list[k+1], "--") && takesValue(command[1], list[k]) {
+				k++
+				command = append(command, strings.TrimRight(list[k], ",;)`"))
+			}
+		}
+		if len(command) > 2 { // "rollback status shows …" says nothing about flags
+			found = append(found, command)
+		}
+	}
+}
+
+// takesValue tells whether a flag of a command takes a value; one that does not exist takes none.
+func takesValue(command, flag string) bool {
+	for _, c := range quiet().commands() {
+		if c.Name != command {
+			continue
+		}
+		for _, f := range c.Flags {
+			if slices.Contains(f.Names(), strings.TrimLeft(strings.TrimRight(flag, ",;:)`"), "-")) {
+				_, is := f.(*cli.BoolFlag)
+				return !is
+			}
+		}
+	}
+	return false
+}
+
+// wantPrintedCommandsParse fails the test when a line tells people to type a command that the program does not take.
+func wantPrintedCommandsParse(t *testing.T, line string) int {
+	t.Helper()
+	var known []string
+	for _, c := range quiet().commands() {
+		known = append(known, c.Name)
+	}
+	list := printedCommands(line, known)
+	for _, command := range list {
+		if err := parse(command); err != nil {
+			t.Errorf("%q is printed, and refused: %v\nin the line: %s", command, err, line)
+		}
+	}
+	return len(list)
+}
+
+// Commands in the help are commands that the program takes. Those in what it prints are looked at wherever a test runs it.
+func TestHelpCommands(t *testing.T) {
+	t.Parallel()
+	lines := strings.Split(appDescription, "\n")
+	for _, c := range quiet().commands() {
+		lines = append(lines, strings.Split(c.Usage+"\n"+c.Description, "\n")...)
+		for _, f := range c.Flags {
+			lines = append(lines, f.(cli.DocGenerationFlag).GetUsage())
+		}
+	}
+	n := 0
+	for _, l := range lines {
+		n += wantPrintedCommandsParse(t, l)
+	}
+	if n < 4 {
+		t.Errorf("only %d commands found in the help", n)
+	}
+}
+
+// The reader of printed commands finds what it is to find.
+func TestPrintedCommands(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]int{
+		"  next: to take this back: rollback undo --service payments --environment prod":                                           1,
+		"move the tag alone (rollback retag --service web --environment prod --to sha256:ab), then: rollback verify --service web": 2,
+		"rollback plan --servce payments": 1, "the rollback --nothing": 0, "a rollback was proven": 0, "rollback status shows how far it is": 0,
+	} {
+		if got := printedCommands(line, []string{"undo", "retag", "verify", "plan", "status"}); len(got) != want {
+			t.Errorf("%q: found %q, want %d", line, got, want)
+		}
+	}
+	if parse([]string{"rollback", "plan", "--servce", "payments"}) == nil || parse([]string{"rollback", "paln"}) == nil {
+		t.Error("mistakes are not noticed")
+	}
+}

@@ -1,0 +1,278 @@
+package commands
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/rollback-tools/rollback/internal/demo"
+	fakekube "github.com/rollback-tools/rollback/internal/fake/kube"
+	"github.com/rollback-tools/rollback/internal/kube"
+	"github.com/rollback-tools/rollback/internal/rollback"
+)
+
+// alone starts the program outside any world.
+func alone(t *testing.T, dir string, args ...string) result {
+	t.Helper()
+	env := demo.Plain(os.Environ())
+	return launch(t, append(env, "HOME="+dir), dir, call{args: args}).wait()
+}
+
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	r := alone(t, t.TempDir(), "--version").wantExit(t, 0)
+	if r.stdout != "rollback version 1.2.3 0123456789ab 2026-01-02T03:04:05Z\n" || r.stderr != "" {
+		t.Errorf("%s", r)
+	}
+}
+
+func TestInit(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := alone(t, dir, "init").wantExit(t, 0)
+	if r.stdout != "rollback.yaml\n" {
+		t.Errorf("standard output is %q", r.stdout)
+	}
+	first := read(t, filepath.Join(dir, "rollback.yaml"))
+	if out := alone(t, dir, "init", "--out", "-").wantExit(t, 0); out.stdout != first {
+		t.Errorf("--out - prints something else: %s", cmp.Diff(first, out.stdout))
+	}
+	// What is there is never overwritten.
+	must(t, os.WriteFile(filepath.Join(dir, "rollback.yaml"), []byte(first+"# mine\n"), 0o600))
+	alone(t, dir, "init").wantExit(t, rollback.Usage).wantText(t, "rollback.yaml exists and was left as it is", "rollback init --out -")
+	if read(t, filepath.Join(dir, "rollback.yaml")) != first+"# mine\n" {
+		t.Error("the file was overwritten")
+	}
+	// The doctor reads it, and finds what is still to be done: the cluster is not there.
+	doctor := alone(t, dir, scoped("doctor")...).wantExit(t, rollback.Failed)
+	if !strings.Contains(doctor.stdout, "✔ configuration") {
+		t.Errorf("%s", doctor)
+	}
+	// Nowhere to write is a usage error, not a crash.
+	alone(t, dir, "init", "--out", "no/such/dir/rollback.yaml").wantExit(t, rollback.Usage).wantText(t, "no such file or directory")
+}
+
+func TestDoctor(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{})
+	r := n.do(call{args: scoped("doctor")}).wantExit(t, 0)
+	if strings.Contains(r.stdout, "✗") {
+		t.Errorf("%s", r)
+	}
+	r.wantText(t, "✔ registry", "✔ cluster", "✔ record", "✔ journal", "uses the image: deployment/payments", "statefulset/payments-worker", "ecr:PutImage cannot be checked without writing")
+	report := decoded[doctorReport](t, n.do(call{args: scoped("doctor", "--json")}).wantExit(t, 0))
+	if report.SchemaVersion != doctorVersion || len(report.Checks) < 8 || len(report.Settings) == 0 {
+		t.Errorf("%+v", report)
+	}
+
+	// One failure hides no other.
+	n.Registry.Expire(true)
+	n.Cluster.Revoke("oncall")
+	bad := n.do(call{args: scoped("doctor"), env: []string{"ROLLBACK_STATE=/dev/null/journals"}}).wantExit(t, rollback.Failed)
+	bad.wantText(t, "✗ registry", "✗ cluster", "✗ journal", "aws sso login", "checks failed", "production: not changed")
+	for _, line := range strings.Split(bad.stdout, "\n") {
+		if strings.HasPrefix(line, "✗") && strings.TrimSpace(line[len("✗"):]) == "" {
+			t.Errorf("a failed check without words: %q", line)
+		}
+	}
+	wantNoSecret(t, bad)
+	n.Registry.Expire(false)
+	n.Cluster.SetUser(fakekube.User{Token: "oncall", Name: "reader", Rules: []fakekube.Rule{{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"get", "list", "watch"}}}})
+	n.do(call{args: scoped("doctor")}).wantExit(t, rollback.Failed).wantText(t, "may not patch deployments.apps in prod", "rollback permissions prints the Role")
+	n.do(call{args: append(scoped("doctor"), "--namespace", "nowhere")}).wantExit(t, rollback.Failed)
+	alone(t, t.TempDir(), scoped("doctor")...).wantExit(t, rollback.Failed).wantText(t, "✗ configuration")
+	n.wantNothingWritten()
+}
+
+// role is what the YAML of `permissions` says.
+type role struct {
+	Kind     string
+	Metadata struct{ Name, Namespace string }
+	Rules    []struct {
+		APIGroups, Resources, ResourceNames, Verbs []string
+	}
+}
+
+func roles(t *testing.T, text string) []role {
+	t.Helper()
+	var list []role
+	d := yaml.NewDecoder(strings.NewReader(text))
+	for {
+		var raw map[string]any
+		if err := d.Decode(&raw); err == io.EOF {
+			return list
+		} else if err != nil {
+			t.Fatalf("%v in\n%s", err, text)
+		}
+		var r role
+		mustJSON(t, asJSON(t, raw), &r)
+		list = append(list, r)
+	}
+}
+
+func TestPermissions(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{})
+	for _, need := range needsOf {
+		r := n.do(call{args: scoped("permissions", "--for", need.command)}).wantExit(t, 0)
+		got, want := map[string]bool{}, map[string]bool{}
+		for _, role := range roles(t, r.stdout) {
+			if (role.Kind == "Role") != (role.Metadata.Namespace == "prod") || role.Metadata.Name == "" {
+				t.Errorf("%s: %s %+v", need.command, role.Kind, role.Metadata)
+			}
+			for _, rule := range role.Rules {
+				for _, verb := range rule.Verbs {
+					got[role.Kind+" "+rule.APIGroups[0]+"/"+rule.Resources[0]+" "+verb] = true
+				}
+			}
+		}
+		for _, rule := range kube.Rules(need.kube...) {
+			kind := "Role"
+			if rule.Cluster {
+				kind = "ClusterRole"
+			}
+			for _, verb := range rule.Verbs {
+				if rule.Act == kube.ActRecord && need.reads() && verb != "get" && verb != "list" {
+					continue
+				}
+				want[kind+" "+rule.Group+"/"+rule.Resource+" "+verb] = true
+			}
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s: the Role is not what the program asks for (-want +got):\n%s", need.command, d)
+		}
+		decoded[rights](t, n.do(call{args: scoped("permissions", "--for", need.command, "--json")}).wantExit(t, 0))
+	}
+	n.do(call{args: scoped("permissions")}).wantText(t, "arn:aws:ecr:eu-west-1:123456789012:repository/payments", "ecr:PutImage")
+	alone(t, t.TempDir(), "permissions").wantExit(t, 0).wantText(t, "arn:aws:ecr:REGION:ACCOUNT:repository/*", "namespace: NAMESPACE")
+	if reqs := append(n.Registry.Requests(), n.Cluster.Requests()...); len(reqs) > 0 {
+		t.Errorf("permissions asks the world: %v", reqs)
+	}
+}
+
+// With exactly the rights that `permissions` prints, no more, each command works; with the optional ones left out, too.
+func TestLeastPrivilege(t *testing.T) {
+	t.Parallel()
+	all := []string{"ecr:BatchGetImage", "ecr:DescribeImages", "ecr:DescribeRepositories", "ecr:GetLifecyclePolicy", "ecr:ListImages", "ecr:PutImage", "ecr:BatchDeleteImage", "ecr:GetAuthorizationToken", "ecr:GetDownloadUrlForLayer"}
+	for _, extra := range [][]string{nil, {"--required-only"}} {
+		name := "all"
+		if extra != nil {
+			name = "required only"
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newNight(t, demo.Options{})
+			as := func(command string) {
+				t.Helper()
+				r := decoded[rights](t, n.do(call{args: append(scoped("permissions", "--json", "--for", command), extra...)}).wantExit(t, 0))
+				user := fakekube.User{Token: "oncall", Name: "oncall@acme.example"}
+				for _, rule := range r.Kubernetes {
+					var names []string
+					for _, name := range rule.Names {
+						names = append(names, strings.ReplaceAll(name, "{namespace}", "prod"))
+					}
+					given := fakekube.Rule{APIGroups: []string{rule.Group}, Resources: []string{rule.Resource}, ResourceNames: names, Verbs: rule.Verbs}
+					if !rule.Cluster {
+						given.Namespaces = []string{"prod"}
+					}
+					user.Rules = append(user.Rules, given)
+				}
+				n.Cluster.SetUser(user)
+				var denied []string
+				for _, a := range all {
+					if !slices.Contains(r.IAM.Statement[0].Action, a) {
+						denied = append(denied, a)
+					}
+				}
+				n.Registry.Deny(denied...)
+			}
+			for _, command := range []string{"status", "candidates", "plan", "doctor"} {
+				as(command)
+				if command == "doctor" { // it says what is missing
+					n.do(call{args: scoped(command)})
+					continue
+				}
+				n.do(call{args: scoped(command)}).wantExit(t, 0)
+			}
+			as("run")
+			n.do(call{args: theRun()}).wantExit(t, 0)
+			n.wantState(n.clean())
+			as("verify")
+			n.do(call{args: scoped("verify")}).wantExit(t, 0)
+			as("undo")
+			n.do(call{args: scoped("undo", "--reason", "x", "--yes")}).wantExit(t, 0)
+			as("retag")
+			n.do(call{args: scoped("retag", "--to", n.good().Digest, "--reason", "x", "--yes")}).wantExit(t, 0)
+			as("restart")
+			n.do(call{args: scoped("restart", "--yes")}).wantExit(t, 0)
+			as("verify")
+			n.do(call{args: scoped("verify")}).wantExit(t, 0)
+		})
+	}
+}
+
+// complete asks bash for the completions of a line.
+func complete(t *testing.T, script string, words ...string) []string {
+	t.Helper()
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Fatal("bash is needed for this test")
+	}
+	self, err := os.Executable()
+	must(t, err)
+	dir := t.TempDir()
+	must(t, os.Symlink(self, filepath.Join(dir, "rollback")))
+	program := script + "\nCOMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); _rollback; printf '%s\\n' \"${COMPREPLY[@]}\"\n"
+	cmd := exec.Command(bash, append([]string{"-c", program, "bash"}, words...)...)
+	cmd.Env = append(os.Environ(), asProgram+"=1", "PATH="+dir+":"+os.Getenv("PATH"))
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v: %s", err, errs.String())
+	}
+	return strings.Fields(out.String())
+}
+
+func TestCompletion(t *testing.T) {
+	t.Parallel()
+	script := alone(t, t.TempDir(), "completion", "--shell", "bash").wantExit(t, 0).stdout
+	check := exec.Command("bash", "-n")
+	check.Stdin = strings.NewReader(script)
+	if out, err := check.CombinedOutput(); err != nil {
+		t.Fatalf("bash does not read it: %v %s", err, out)
+	}
+	for _, c := range []struct {
+		words []string
+		want  []string
+	}{
+		{[]string{"rollback", "ca"}, []string{"candidates"}},
+		{[]string{"rollback", "re"}, []string{"retag", "restart"}},
+		{[]string{"rollback", "run", "--dry"}, []string{"--dry-run"}},
+		{[]string{"rollback", "run", "--service", "payments", "--reas"}, []string{"--reason"}},
+		{[]string{"rollback", "verify", "--ye"}, nil},
+	} {
+		if got := complete(t, script, c.words...); !slices.Equal(got, c.want) {
+			t.Errorf("%v completes to %v, want %v", c.words, got, c.want)
+		}
+	}
+	for _, shell := range []string{"zsh", "fish"} {
+		if r := alone(t, t.TempDir(), "completion", "--shell", shell).wantExit(t, 0); !strings.Contains(r.stdout, "rollback") {
+			t.Errorf("%s", r)
+		}
+	}
+}
+
+// The demo tells its story to the end, with this very program.
+func TestDemo(t *testing.T) {
+	t.Parallel()
+	r := alone(t, t.TempDir(), "demo").wantExit(t, 0)
+	r.wantText(t, "A night at acme", "$ rollback run --service payments", "both proven by digest")
+}

@@ -1,0 +1,189 @@
+package commands
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rollback-tools/rollback/internal/demo"
+	"github.com/rollback-tools/rollback/internal/rollback"
+)
+
+// terminal is a pseudo terminal: the person's end of it.
+type terminal struct {
+	t      *testing.T
+	master *os.File
+	screen lockedBuffer // everything the program wrote to it
+	read   chan struct{}
+}
+
+// newTerminal opens a terminal of 100 columns and returns it with the program's end
+// (https://man7.org/linux/man-pages/man7/pty.7.html).
+func newTerminal(t *testing.T) (*terminal, *os.File) {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	must(t, err)
+	must(t, unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0))
+	number, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	must(t, err)
+	slave, err := os.OpenFile("/dev/pts/"+strconv.Itoa(number), os.O_RDWR|unix.O_NOCTTY, 0)
+	must(t, err)
+	must(t, unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 40, Col: 100}))
+	return &terminal{t: t, master: master, read: make(chan struct{})}, slave
+}
+
+// sit starts the program on a terminal, standard output in a file as `rollback … | tee` has it.
+func (n *night) sit(c call) (*terminal, *process) {
+	n.t.Helper()
+	term, slave := newTerminal(n.t)
+	self, err := os.Executable()
+	must(n.t, err)
+	p := &process{Cmd: exec.Command(self, c.args...), t: n.t, args: c.args, ended: make(chan struct{})}
+	p.Env = append(append(n.Env(os.Environ()), asProgram+"=1", "TZ=UTC", "TERM=xterm"), c.env...)
+	p.Dir = n.Dir
+	p.Stdin, p.Stdout, p.Stderr = slave, &p.stdout, slave
+	p.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
+	must(n.t, p.Start())
+	_ = slave.Close()
+	go func() {
+		defer close(term.read)
+		_, _ = io.Copy(&term.screen, term.master) // ends with EIO when the program has ended
+	}()
+	go func() {
+		_ = p.Cmd.Wait()
+		close(p.ended)
+	}()
+	n.t.Cleanup(func() {
+		select {
+		case <-p.ended:
+		default:
+			_ = p.Process.Kill()
+			<-p.ended
+		}
+		_ = term.master.Close()
+	})
+	return term, p
+}
+
+// types answers a question, once it is on the screen.
+func (term *terminal) types(question, answer string) {
+	term.t.Helper()
+	until(term.t, "the question "+question, func() bool { return strings.Contains(term.screen.String(), question) })
+	_, err := term.master.WriteString(answer)
+	must(term.t, err)
+}
+
+// end waits for the program and gives what was on the screen as its standard error.
+func (term *terminal) end(p *process) result {
+	term.t.Helper()
+	r := p.wait()
+	select {
+	case <-term.read:
+	case <-time.After(longest):
+		term.t.Fatal("the terminal does not end")
+	}
+	r.stderr = strings.ReplaceAll(term.screen.String(), "\r\n", "\n")
+	remember(term.t, r)
+	return r
+}
+
+func TestTerminal(t *testing.T) {
+	t.Parallel()
+	withReason := scoped("run", "--reason", "amounts")
+	for _, c := range []struct {
+		name      string
+		confirm   bool
+		args      []string
+		env       []string
+		dialogue  []string // question, answer, …
+		code      rollback.Exit
+		says, not []string
+	}{
+		{name: "the service's name", confirm: true, args: withReason, dialogue: []string{"Type payments to go on with payments/prod: ", "payments\n"},
+			says: []string{"\x1b[32m✔ ", "█", "\x1b[1A", "production: proven"}},
+		{name: "blanks around it", confirm: true, args: withReason, dialogue: []string{"Type payments to go on with payments/prod: ", " payments \n"}},
+		{name: "another name", confirm: true, args: withReason, dialogue: []string{"Type payments", "web\n"}, code: rollback.Refused, says: []string{"not confirmed", "production: not changed"}},
+		{name: "yes in place of the name", confirm: true, args: withReason, dialogue: []string{"Type payments", "yes\n"}, code: rollback.Refused, says: []string{"not confirmed"}},
+		{name: "end of input", confirm: true, args: withReason, dialogue: []string{"Type payments", "\x04"}, code: rollback.Refused, says: []string{"not confirmed", "production: not changed"}},
+		{name: "^C at the question", confirm: true, args: withReason, dialogue: []string{"Type payments", "\x03"}, code: rollback.Refused, says: []string{"not confirmed", "production: not changed"}},
+		{name: "yes", args: withReason, dialogue: []string{"Go on with payments/prod? [y/N] ", "YES\n"}},
+		{name: "enter", args: withReason, dialogue: []string{"[y/N] ", "\n"}, code: rollback.Refused, says: []string{"not confirmed"}},
+		{name: "the reason is asked for", args: scoped("run"), dialogue: []string{"Reason, for the record: ", "\n", "record: Reason, for the record: ", "amounts\n", "[y/N] ", "y\n"}, says: []string{"reason    amounts"}},
+		{name: "no colours", args: withReason, env: []string{"NO_COLOR=1"}, dialogue: []string{"[y/N] ", "y\n"}, not: []string{"\x1b[32m", "\x1b[1m", "\x1b[2m"}},
+		{name: "a dumb terminal is none", args: withReason, env: []string{"TERM=dumb"}, code: rollback.Usage, says: []string{"there is no terminal to ask on"}, not: []string{"\x1b"}},
+		{name: "an unsafe plan is not asked about", args: scoped("undo", "--reason", "x"), code: rollback.Refused, not: []string{"[y/N]"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			n := newNight(t, demo.Options{Confirm: c.confirm, Pace: 40 * time.Millisecond})
+			term, p := n.sit(call{args: c.args, env: c.env})
+			for d := c.dialogue; len(d) > 0; d = d[2:] {
+				question := d[0]
+				if i := strings.Index(question, "record: Reason"); i >= 0 { // asked a second time
+					until(t, "the second question", func() bool { return strings.Count(term.screen.String(), "Reason, for the record: ") > 1 })
+					question = "Reason, for the record: "
+				}
+				term.types(question, d[1])
+			}
+			r := term.end(p).wantExit(t, c.code)
+			r.wantText(t, c.says...)
+			for _, s := range c.not {
+				if strings.Contains(r.stderr, s) {
+					t.Errorf("%q is on the screen:\n%s", s, r)
+				}
+			}
+			if strings.Contains(r.stdout, "\x1b") {
+				t.Errorf("colours in a file: %q", r.stdout)
+			}
+			if c.code == rollback.Done {
+				n.wantState(n.clean())
+				if r.stdout != n.good().Digest+"\n" {
+					t.Errorf("standard output is %q", r.stdout)
+				}
+				return
+			}
+			n.wantNothingWritten()
+			n.wantState(n.untouched())
+		})
+	}
+}
+
+// ^C in the middle of a run ends it in good order; the same command goes on.
+func TestInterruptedByHand(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{Pace: time.Second})
+	term, p := n.sit(call{args: theRun()})
+	term.types("► rollout", "\x03")
+	r := term.end(p).wantExit(t, rollback.Unverified)
+	r.wantText(t, "interrupted", "production: changed, not verified", "the same command goes on where this one stopped: rollback run --service payments --environment prod --to "+n.good().Digest)
+	if s := n.state(); s.Locked || s.State != rollback.Interrupted {
+		t.Errorf("%+v", s)
+	}
+	n.Cluster.SetDelays(quick)
+	n.finish(r)
+}
+
+// Nothing that is drawn on the terminal is wider than it, so that what is drawn over is what was drawn.
+func TestBarsFit(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{Pace: 40 * time.Millisecond})
+	term, p := n.sit(call{args: theRun()})
+	r := term.end(p).wantExit(t, 0)
+	bars := slices.DeleteFunc(strings.Split(r.stderr, "\n"), func(l string) bool { return !strings.ContainsAny(l, "█▒·") || strings.Contains(l, "[bystander]") })
+	if len(bars) == 0 {
+		t.Errorf("no bars on the screen\n%s", r)
+	}
+	for _, l := range bars {
+		if width := len([]rune(uncoloured(l))); width > 100 {
+			t.Errorf("%d columns: %q", width, l)
+		}
+	}
+}
