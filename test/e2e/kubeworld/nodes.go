@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
@@ -159,13 +160,22 @@ func (n *nodes) gone(pod *corev1.Pod) {
 	}
 }
 
-// patchStatus writes the status of a pod, as long as it is this pod and no later one of the name.
-func (n *nodes) patchStatus(ctx context.Context, pod *corev1.Pod, status corev1.PodStatus) error {
-	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": pod.UID}, "status": status})
+// patchStatus writes what has changed in the status of a pod, as long as it is this pod and no later one of the name. Only a
+// patch from the old to the new takes away what is no longer so, such as the reason why a pod was not ready.
+func (n *nodes) patchStatus(ctx context.Context, pod *corev1.Pod, old, now corev1.PodStatus) error {
+	was, err := json.Marshal(corev1.Pod{Status: old})
 	if err != nil {
 		return err
 	}
-	_, err = n.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, body, metav1.PatchOptions{}, "status")
+	is, err := json.Marshal(corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: pod.UID}, Status: now})
+	if err != nil {
+		return err
+	}
+	patch, err := strategicpatch.CreateTwoWayMergePatch(was, is, corev1.Pod{})
+	if err != nil {
+		return err
+	}
+	_, err = n.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 	return err
 }
 

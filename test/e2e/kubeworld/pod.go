@@ -61,7 +61,7 @@ type container struct {
 }
 
 func newRun(n *nodes, pod *corev1.Pod, recorder record.EventRecorder, ip string) *run {
-	r := &run{nodes: n, pod: pod, settings: n.settings.of(pod.Namespace), recorder: recorder, started: metav1.Now(), ip: ip, dirty: make(chan struct{}, 1)}
+	r := &run{nodes: n, pod: pod, settings: n.settings.of(pod.Namespace), recorder: recorder, started: metav1.Now(), ip: ip, conditions: slices.Clone(pod.Status.Conditions), dirty: make(chan struct{}, 1)}
 	r.ctx, r.cancel = context.WithCancel(n.ctx)
 	r.work, r.stop = context.WithCancel(r.ctx)
 	make1 := func(spec corev1.Container, role role, list, reason string) *container {
@@ -418,15 +418,21 @@ func (r *run) is(f func() bool) bool {
 
 // report writes the status whenever it has changed. As with a kubelet, states that last shorter than a write are not seen.
 func (r *run) report() {
+	written := r.pod.Status
 	for {
 		select {
 		case <-r.dirty:
 		case <-r.ctx.Done():
 			return
 		}
-		for n := 0; ; n++ {
-			err := r.nodes.patchStatus(r.ctx, r.pod, r.status())
-			if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) || !sleep(r.ctx, 50*time.Millisecond) {
+		for {
+			now := r.status()
+			err := r.nodes.patchStatus(r.ctx, r.pod, written, now)
+			if err == nil {
+				written = now
+				break
+			}
+			if apierrors.IsNotFound(err) || apierrors.IsConflict(err) || !sleep(r.ctx, 50*time.Millisecond) {
 				break
 			}
 		}
