@@ -23,7 +23,7 @@ import (
 func (e *Env) commands() []*cli.Command {
 	return []*cli.Command{
 		e.statusCommand(), e.candidatesCommand(), e.planCommand(), e.runCommand(),
-		e.retagCommand(), e.restartCommand(), e.verifyCommand(), e.undoCommand(),
+		e.retagCommand(), e.restartCommand(), e.verifyCommand(), e.revertCommand(), e.relandCommand(), e.undoCommand(),
 		e.doctorCommand(), e.permissionsCommand(), e.initCommand(), e.demoCommand(), e.completionCommand(),
 	}
 }
@@ -39,7 +39,7 @@ func (e *Env) planCommand() *cli.Command {
 		Name: "plan", Category: look, Usage: "show what a rollback would do, with a verdict and reasons; changes nothing",
 		Description: "Reads the cluster and the registry and prints current and target image, what is undone, what will be touched,\n" +
 			"findings with their remedies, the steps, and whether that is safe. Exit 5 if it is not.",
-		Flags: e.scopeFlags(optTo, optMethod, optReason, optOut, optJSON, optAccept, optNoRecord, optUser),
+		Flags: e.scopeFlags(optTo, optMethod, optReason, optOut, optJSON, optAccept, optMigrate, optNoRecord, optUser),
 		Action: func(c *cli.Context) error {
 			sw, err := e.switches(c, optJSON, optNoRecord)
 			if err != nil {
@@ -53,11 +53,12 @@ func (e *Env) planCommand() *cli.Command {
 
 func (e *Env) runCommand() *cli.Command {
 	return &cli.Command{
-		Name: "run", Category: act, Usage: "roll back: move the tag, restart, and prove what the pods run",
-		Description: "Shows the plan, asks, and does it: lock, keep the outgoing image, point the moving tag at the target, restart what\n" +
-			"pulls it, wait, and compare the digests of the running pods. A run that was killed is finished by the same command,\n" +
-			"from any machine. It is temporary: revert the commit in Git within the hour.",
-		Flags: e.scopeFlags(optTo, optMethod, optReason, optDryRun, optYes, optPlan, optAccept, optSteal, optJSON, optNoRecord, optResult, optUser),
+		Name: "run", Category: act, Usage: "roll back, and prove what the pods run",
+		Description: "Shows the plan, asks, and does it. --method retag: lock, keep the outgoing image, point the moving tag at the target,\n" +
+			"restart what pulls it, open the revert pull request while the pods start, and compare the digests of the running pods;\n" +
+			"it is temporary until that revert is merged. --method revert: the pull request first, then its merge, the build of the\n" +
+			"merge commit, its image, and the same proof. A run that was killed is finished by the same command, from any machine.",
+		Flags: e.scopeFlags(optTo, optMethod, optWait, optReason, optDryRun, optYes, optPlan, optAccept, optMigrate, optSteal, optJSON, optNoRecord, optResult, optUser),
 		Action: func(c *cli.Context) error {
 			return e.performAct(c, rollback.ActRun)
 		},
@@ -135,11 +136,24 @@ func (e *Env) perform(c *cli.Context, t task) (err error) {
 		defer func() { err = e.writeResult(t, scope, res, err) }()
 	}
 	req := rollback.Request{
-		Act: t.act, Method: "retag", To: e.text(c, optTo), Reason: e.text(c, optReason), By: e.actor(c),
+		Act: t.act, Method: rollback.MethodRetag, To: e.text(c, optTo), Reason: e.text(c, optReason), By: e.actor(c),
 		Accept: e.list(c, optAccept), Steal: t.steal,
 	}
-	if m := e.text(c, optMethod); m != "" && m != "retag" {
-		return rollback.UsageErrorf("--method %s: this version knows only retag", m)
+	switch m := e.text(c, optMethod); m {
+	case "", rollback.MethodRetag:
+	case rollback.MethodRevert:
+		req.Method = m
+	default:
+		return rollback.UsageErrorf("--method %q: want retag or revert", m)
+	}
+	waitMerge, err := e.wait(c)
+	if err != nil {
+		return err
+	}
+	if accept, err := e.on(c, optMigrate); err != nil {
+		return err
+	} else if accept {
+		req.Accept = append(req.Accept, "migrations")
 	}
 	var saved *rollback.Plan
 	if t.plan != "" {
@@ -163,6 +177,10 @@ func (e *Env) perform(c *cli.Context, t task) (err error) {
 	}
 	scope = s.scoped.Scope
 	req.Scope = scope
+	if req.Method == rollback.MethodRevert && s.world.Reverter == nil {
+		return &rollback.Error{Exit: rollback.Usage, What: "--method revert needs GitHub, and " + s.noForge, Production: rollback.NotChanged,
+			Next: []string{"set repo in rollback.yaml and the token in GITHUB_TOKEN, then: rollback doctor " + scopeFlagsText(scope)}}
+	}
 	if saved != nil && saved.Scope != scope {
 		return rollback.UsageErrorf("--plan %s is for %s, not for %s", t.plan, saved.Scope, scope)
 	}
@@ -212,7 +230,7 @@ func (e *Env) perform(c *cli.Context, t task) (err error) {
 	}
 	runner := rollback.Runner{
 		World: s.world, Dead: record.Dead, Report: e.reporter(t.json),
-		Limits: rollback.Limits{Rollout: s.scoped.Timeout, Settle: s.scoped.Settle, Poll: rollback.DefaultLimits().Poll, Retry: rollback.DefaultLimits().Retry},
+		Limits: rollback.Limits{Rollout: s.scoped.Timeout, Settle: s.scoped.Settle, Merge: waitMerge},
 	}
 	var path string
 	if changes {
@@ -280,6 +298,25 @@ func (e *Env) showPlan(t task, plan *rollback.Plan, now time.Time, held error) e
 		e.printer().line("plan written: rollback run " + scopeFlagsText(plan.Scope) + " --plan " + shellQuote(t.out))
 	}
 	return plan.Refusal()
+}
+
+// defaultWait is how long --wait merge waits.
+const defaultWait = time.Hour
+
+// wait is how long to wait for a merge.
+func (e *Env) wait(c *cli.Context) (time.Duration, error) {
+	switch v := e.text(c, optWait); v {
+	case "", "none":
+		return 0, nil
+	case "merge":
+		return defaultWait, nil
+	default:
+		d, err := time.ParseDuration(v)
+		if err != nil || d <= 0 {
+			return 0, rollback.UsageErrorf("--wait %q: want merge, none, or a duration such as 30m", v)
+		}
+		return d, nil
+	}
 }
 
 // askReason makes sure that there is a reason where something changes: from the flag, or typed on a terminal.

@@ -25,6 +25,8 @@ type site struct {
 	scoped  config.Scoped
 	cluster *kube.Cluster
 	world   rollback.World
+	// noForge says why GitHub is not asked, "" if it is.
+	noForge string
 }
 
 // open reads the configuration and sets up the adapters of one scope. Nothing is written; EKS is asked for its endpoint.
@@ -59,6 +61,9 @@ func (e *Env) open(c *cli.Context, noRecord bool) (*site, error) {
 	}
 	if !noRecord {
 		s.world.Records = e.recordsOf(s.cluster, s.scoped)
+	}
+	if err := e.connectForge(s); err != nil {
+		return nil, err
 	}
 	for _, other := range file.SharedTag(s.scoped) {
 		if other.Scope.Environment == scope.Environment {

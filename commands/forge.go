@@ -1,0 +1,244 @@
+package commands
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/rollback-tools/rollback/internal/config"
+	"github.com/rollback-tools/rollback/internal/github"
+	"github.com/rollback-tools/rollback/internal/rollback"
+)
+
+// forgeOf prepares GitHub for a scope. Without a repository or credentials it is nil, and why says so: a rollback by tag
+// does without.
+func (e *Env) forgeOf(s config.Scoped) (forge *github.Forge, why string, err error) {
+	g := s.GitHub
+	cfg := github.Config{BaseURL: g.URL, Repo: s.Repo, Branch: s.Branch}
+	switch {
+	case s.Repo == "":
+		return nil, "no repository is configured (repo)", nil
+	case g.App != "" || g.Installation != "" || g.KeyFile != "":
+		if g.App == "" || g.Installation == "" || g.KeyFile == "" {
+			return nil, "", rollback.UsageErrorf("a GitHub App needs all three of github.app, github.installation and github.keyFile")
+		}
+		app, _ := strconv.ParseInt(g.App, 10, 64) // checked by the configuration
+		installation, _ := strconv.ParseInt(g.Installation, 10, 64)
+		cfg.App = &github.App{ID: app, Installation: installation, KeyFile: g.KeyFile}
+	default:
+		if cfg.Token, cfg.TokenFrom = e.Getenv(g.TokenEnv), g.TokenEnv; cfg.Token == "" {
+			return nil, g.TokenEnv + " is not set", nil
+		}
+	}
+	forge, err = github.New(cfg)
+	return forge, "", err
+}
+
+// connectForge gives the world its forge, if there is one.
+func (e *Env) connectForge(s *site) error {
+	forge, why, err := e.forgeOf(s.scoped)
+	if err != nil {
+		return err
+	}
+	r := s.scoped.Revert
+	s.world.Place.Followed = rollback.Followed{
+		Repo: s.scoped.Repo, Due: r.Due, Labels: r.Labels, Reviewers: r.Reviewers, Draft: r.Draft, AutoMerge: r.AutoMerge,
+		Job: s.scoped.Job, CommitParameter: s.scoped.Jenkins.CommitParameter,
+	}
+	if len(r.Migrations) > 0 {
+		s.world.Place.Followed.Rules = rollback.WithMigrations(r.Migrations)
+	}
+	if s.noForge = why; forge != nil {
+		s.world.Commits, s.world.Reverter, s.world.PullRequests = forge, forge, forge
+	}
+	return nil
+}
+
+var (
+	optPR     = option{name: "pr", usage: "number of the merged pull request"}
+	optCommit = option{name: "commit", usage: "the one commit to undo"}
+	optDraft  = option{name: "draft", usage: "open it as a draft", flag: true}
+	optAuto   = option{name: "auto-merge", usage: "merge it as soon as nothing stands in its way", flag: true}
+)
+
+func (e *Env) revertCommand() *cli.Command {
+	to := option{name: "to", usage: "undo everything after this commit"}
+	return &cli.Command{
+		Name: "revert", Category: act, Usage: "only the revert pull request: an exact inverse, without a clone",
+		Description: "One of --pr, --commit and --to says what to undo. Where the branch still ends with it, the result is the content from\n" +
+			"before, and cannot conflict; otherwise GitHub merges. Run twice it finds its own pull request. A conflict ends with\n" +
+			"the files, who changed them since, and the Git commands to finish by hand.",
+		Flags: e.scopeFlags(optPR, optCommit, to, optReason, optDraft, optAuto, optDryRun, optJSON, optUser),
+		Action: func(c *cli.Context) error {
+			req := rollback.RevertRequest{To: rollback.Commit(e.text(c, to)), Commit: rollback.Commit(e.text(c, optCommit)), Authors: true, CodeOwners: true}
+			if err := e.number(c, &req.PR); err != nil {
+				return err
+			}
+			return e.performRevert(c, req)
+		},
+	}
+}
+
+func (e *Env) relandCommand() *cli.Command {
+	return &cli.Command{
+		Name: "reland", Category: act, Usage: "bring a reverted change back: the revert of the revert, as a pull request",
+		Description: "--pr is the number of the merged revert.",
+		Flags:       e.scopeFlags(optPR, optReason, optDraft, optAuto, optDryRun, optJSON, optUser),
+		Action: func(c *cli.Context) error {
+			req := rollback.RevertRequest{Reland: true, CodeOwners: true}
+			if err := e.number(c, &req.PR); err != nil {
+				return err
+			}
+			if req.PR == 0 {
+				return rollback.UsageErrorf("--pr: say which merged revert to take back")
+			}
+			return e.performRevert(c, req)
+		},
+	}
+}
+
+func (e *Env) number(c *cli.Context, n *int) error {
+	text := e.text(c, optPR)
+	if text == "" {
+		return nil
+	}
+	v, err := strconv.Atoi(strings.TrimPrefix(text, "#"))
+	if err != nil || v <= 0 {
+		return rollback.UsageErrorf("--pr %q: want the number of a pull request", text)
+	}
+	*n = v
+	return nil
+}
+
+// performRevert opens the pull request, or shows what it would be.
+func (e *Env) performRevert(c *cli.Context, req rollback.RevertRequest) error {
+	sw, err := e.switches(c, optDraft, optAuto, optDryRun, optJSON)
+	if err != nil {
+		return err
+	}
+	file, err := config.Load(e.selector(c, "config"), e.Getenv, e.Dir)
+	if err != nil {
+		return err
+	}
+	scope := rollback.Scope{Service: e.selector(c, "service"), Environment: e.selector(c, "environment")}
+	scoped, err := file.Resolve(scope, e.given(c))
+	if err != nil {
+		return err
+	}
+	req.DryRun, req.Draft = sw["dry-run"], sw["draft"] || scoped.Revert.Draft
+	if req.Story.Reason = e.text(c, optReason); req.Story.Reason == "" && !req.DryRun {
+		return &rollback.Error{Exit: rollback.Usage, What: "no reason given", Production: rollback.NotChanged, Next: []string{`--reason "errors after 9f2c1ab" (or ROLLBACK_REASON)`}}
+	}
+	if err := req.Check(); err != nil {
+		return rollback.UsageErrorf("%w", err)
+	}
+	req.Story.By, req.Story.Scope = e.actor(c).User, scope
+	req.Labels, req.Reviewers = scoped.Revert.Labels, scoped.Revert.Reviewers
+	if len(scoped.Revert.Migrations) > 0 {
+		req.Rules = rollback.WithMigrations(scoped.Revert.Migrations)
+	}
+	forge, why, err := e.forgeOf(scoped)
+	if err != nil {
+		return err
+	}
+	if forge == nil {
+		return &rollback.Error{Exit: rollback.Usage, What: "GitHub is not set up: " + why, Production: rollback.NotChanged, Next: []string{"rollback doctor " + scopeFlagsText(scope)}}
+	}
+	defer forge.Close()
+	res, err := forge.Revert(c.Context, req)
+	if err != nil {
+		return revertFailed(err)
+	}
+	var state rollback.MergeState
+	if (sw["auto-merge"] || scoped.Revert.AutoMerge) && res.PR.State == rollback.PullOpen && !req.DryRun {
+		if state, err = forge.Merge(c.Context, res.PR.Number); err != nil {
+			res.Notes = append(res.Notes, "it is open, but could not be merged: "+err.Error())
+		} else if state.PR.State == rollback.PullMerged {
+			res.PR = state.PR
+		}
+	}
+	if sw["json"] {
+		return e.json(res)
+	}
+	e.printRevert(res, state)
+	return nil
+}
+
+// revertFailed says what to do about a revert that cannot be made.
+func revertFailed(err error) error {
+	e := &rollback.Error{Exit: rollback.Failed, Err: err, Production: rollback.NotChanged}
+	var conflict *rollback.RevertConflict
+	var stranger *rollback.NotOnBranch
+	switch {
+	case errors.As(err, &conflict):
+		for _, f := range conflict.Files {
+			for _, ch := range f.Since {
+				line := f.Path + ": " + ch.Commit.Short() + " " + rollback.Printable(ch.Title) + " (" + ch.Author + ")"
+				if ch.PR > 0 {
+					line += " #" + strconv.Itoa(ch.PR)
+				}
+				e.Next = append(e.Next, line)
+			}
+		}
+		e.Next = append(e.Next, conflict.Commands...)
+	case errors.As(err, &stranger):
+		e.Exit = rollback.Usage
+	case rollback.KindOf(err) == rollback.NotFound:
+		e.Exit = rollback.Usage
+	}
+	if fix := rollback.FixOf(err); fix != "" {
+		e.Next = append(e.Next, fix)
+	}
+	return e
+}
+
+// printRevert tells what the pull request does; standard output gets its URL.
+func (e *Env) printRevert(res rollback.RevertResult, state rollback.MergeState) {
+	p := e.printer()
+	p.row("undoes", res.Range.String(), count(len(res.Undoes)+res.More, "commit", "commits"))
+	for _, c := range res.Undoes {
+		text := "  " + c.Commit.Short() + "  " + rollback.Printable(c.Title) + " (" + rollback.Printable(c.Author) + ")"
+		if c.PR > 0 {
+			text += " #" + strconv.Itoa(c.PR)
+		}
+		p.row("", text)
+	}
+	how := "merged by GitHub on top of " + res.Head.Short()
+	if res.Tip {
+		how = "the content from before, exactly: nothing came after it"
+	}
+	p.row("how", how)
+	if len(res.Files) > 0 {
+		p.row("files", rollback.DiffStat(res.Files))
+	}
+	for _, r := range res.Risks {
+		p.row("risk", rollback.Printable(r.Path)+" ("+r.Name+")")
+	}
+	if len(res.Overlap) > 0 {
+		p.row("overlap", strings.Join(res.Overlap, ", "), "changed again since: the merge decides there")
+	}
+	if res.Check != "" {
+		p.row("check", res.Check)
+	}
+	for _, n := range res.Notes {
+		p.line("! " + n)
+	}
+	switch {
+	case res.Outcome == rollback.RevertPlanned:
+		p.line(p.green("✔ ") + "dry run: nothing was opened")
+	case res.Outcome == rollback.RevertAlready:
+		p.line(p.green("✔ ") + "the branch does not hold it any more " + res.PR.URL)
+	case res.PR.State == rollback.PullMerged:
+		p.line(p.green("✔ ") + "merged: " + res.PR.URL)
+	default:
+		p.line(p.green("✔ ") + string(res.Outcome) + ": " + res.PR.Title)
+		if missing := state.Missing(); len(missing) > 0 {
+			p.line("  waits: " + strings.Join(missing, "; "))
+		}
+	}
+	if res.PR.URL != "" {
+		e.data().line(res.PR.URL)
+	}
+}
