@@ -81,6 +81,9 @@ CreatePullRequestInput CreatePullRequestPayload UpdatePullRequestInput UpdatePul
 AddCommentInput AddCommentPayload AddPullRequestReviewInput AddPullRequestReviewPayload PullRequestReviewEvent
 DeleteRefInput DeleteRefPayload IssueOrPullRequest Issue
 PullRequestOrder PullRequestOrderField OrderDirection IssueOrderField IssueOrder CommitAuthor RefOrder RefOrderField
+Team TeamConnection PatchStatus FileViewedState GitActorConnection GitSignatureState GpgSignature UnknownSignature
+CommentAuthorAssociation IssueCommentEdge PullRequestUpdateState RepositoryVisibility TreeEntry PullRequestReviewEdge Status Milestone
+ReactionGroup SubscriptionState IssueState LabelOrder LabelOrderField RefUpdateRule
 String Int Float Boolean ID DateTime URI HTML GitTimestamp Date PreciseDateTime GitSSHRemote BigInt Base64String X509Certificate
 """.split()
 
@@ -91,6 +94,7 @@ SOME_FIELDS = {
                 "convertPullRequestToDraft enqueuePullRequest dequeuePullRequest closePullRequest reopenPullRequest createPullRequest "
                 "updatePullRequest addComment addPullRequestReview deleteRef",
     "User": "id login name email databaseId url avatarUrl resourcePath createdAt updatedAt isViewer",
+    "Team": "id name slug databaseId url combinedSlug",
     "Organization": "id login name email databaseId url avatarUrl resourcePath createdAt updatedAt",
     "Bot": "id login databaseId url avatarUrl resourcePath createdAt updatedAt",
     "App": "id name slug databaseId url description createdAt updatedAt",
