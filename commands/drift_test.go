@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/urfave/cli/v2"
@@ -103,7 +104,10 @@ func TestVariablesWork(t *testing.T) {
 						return nil
 					}
 				}
-				must(t, app.Run(args))
+				reading.Lock()
+				err := app.Run(args)
+				reading.Unlock()
+				must(t, err)
 			}
 			if got[0] != got[1] {
 				t.Errorf("as flags:\n%s\nas variables:\n%s", got[0], got[1])
@@ -196,6 +200,9 @@ func TestReference(t *testing.T) {
 	}
 }
 
+// reading is held while a command line is parsed in this process: the library keeps its help flags in global variables.
+var reading sync.Mutex
+
 // parse reads a printed command with the real flags, without running it.
 func parse(words []string) error {
 	env := quiet()
@@ -209,6 +216,8 @@ func parse(words []string) error {
 	for _, c := range app.Commands {
 		c.Action = func(*cli.Context) error { return nil }
 	}
+	reading.Lock()
+	defer reading.Unlock()
 	return app.Run(words)
 }
 

@@ -100,7 +100,7 @@ var failures = []failure{
 	{name: "429 for long", fault: refusing(429, "TooManyRequests", http.Header{"Retry-After": {"600"}})},
 	{name: "500", fault: refusing(500, "InternalError", nil), unclear: true},
 	{name: "503", fault: refusing(503, "ServiceUnavailable", nil), unclear: true, few: true},
-	{name: "html", fault: always(html(200)), unclear: true, few: true},
+	{name: "html", fault: always(html(200)), unclear: true},
 	{name: "cut", fault: always(fake.Fault{Status: 200, Cut: true, Body: `{"kind":"Pod`}), unclear: true},
 	{name: "drop", fault: always(fake.Fault{Drop: true}), unclear: true, few: true},
 	{name: "answer lost", fault: always(fake.Fault{After: true, Drop: true}), unclear: true},

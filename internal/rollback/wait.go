@@ -34,6 +34,7 @@ func (r *run) watch(ctx context.Context, deadline time.Time, due *time.Time, see
 			}
 			return errDeadline
 		}
+		began := time.Now()
 		lctx, cancel := context.WithDeadline(ctx, deadline)
 		obs, err := r.World.Cluster.Observe(lctx, refs)
 		late := lctx.Err() != nil
@@ -54,7 +55,7 @@ func (r *run) watch(ctx context.Context, deadline time.Time, due *time.Time, see
 			if done || err != nil {
 				return err
 			}
-		case late && lost == "": // cut short by our own deadline
+		case late && lost == "" && time.Since(began) < r.Limits.Retry: // cut short by our own deadline, not by a cluster that hangs
 			return errDeadline
 		case !passing(err) && !late:
 			e := &Error{Exit: Unverified, What: "the pods cannot be observed any more", Err: err}
@@ -63,7 +64,7 @@ func (r *run) watch(ctx context.Context, deadline time.Time, due *time.Time, see
 			}
 			return e
 		default:
-			if lost == "" {
+			if lost == "" && !late {
 				r.note("the cluster cannot be read; still trying: %s", err)
 			}
 			lost = err.Error()
