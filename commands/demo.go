@@ -21,22 +21,29 @@ func (e *Env) demoCommand() *cli.Command {
 	optServe := option{name: "serve", usage: "only start the world, print how to reach it, and keep it up until ^C", flag: true}
 	return &cli.Command{
 		Name: "demo", Category: set, Usage: "watch a real rollback against a loopback world; nothing of yours is touched",
-		Description: "Starts a registry and a cluster on 127.0.0.1, in the state in which somebody is called at night, and runs this very\n" +
-			"program against them over HTTP: status, candidates, plan, run, verify, undo.",
-		Flags: e.flags(optServe),
+		Description: "Starts a registry, a cluster, GitHub and Jenkins on 127.0.0.1, in the state in which somebody is called at night, and\n" +
+			"runs this very program against them over HTTP: status, candidates, run, undo; or the way by the revert into production.",
+		Flags: e.flags(optServe, option{name: "method", usage: "which story: retag, or revert all the way into production (default: retag)"}),
 		Action: func(c *cli.Context) error {
 			serve, err := e.on(c, optServe)
 			if err != nil {
 				return err
 			}
-			return e.demo(c.Context, serve)
+			method := e.text(c, optMethod)
+			if method != "" && method != rollback.MethodRetag && method != rollback.MethodRevert {
+				return rollback.UsageErrorf("--method %q: want retag or revert", method)
+			}
+			return e.demo(c.Context, serve, method == rollback.MethodRevert)
 		},
 	}
 }
 
 // demo tells the story. Each command runs as a process of its own, exactly as a person would type it.
-func (e *Env) demo(ctx context.Context, serve bool) (err error) {
-	w, err := demo.Start(demo.Options{Pace: 300 * time.Millisecond, Settle: time.Second})
+func (e *Env) demo(ctx context.Context, serve, byRevert bool) (err error) {
+	if _, err := exec.LookPath("git"); err != nil {
+		return rollback.UsageErrorf("the demo's GitHub runs on real git, and there is none on PATH: install git 2.38 or later")
+	}
+	w, err := demo.Start(demo.Options{Pace: 300 * time.Millisecond, Settle: time.Second, Code: true})
 	if err != nil {
 		return fmt.Errorf("starting the loopback world: %w", err)
 	}
@@ -49,11 +56,14 @@ func (e *Env) demo(ctx context.Context, serve bool) (err error) {
 	if serve {
 		return e.demoServe(ctx, p, w)
 	}
+	if byRevert {
+		return e.demoRevert(ctx, p, w)
+	}
 	bad, good := w.Releases[len(w.Releases)-1], w.Releases[len(w.Releases)-2]
 	begun := time.Now()
 	say := func(format string, a ...any) { p.line("\n" + p.dim("# ") + fmt.Sprintf(format, a...)) }
 
-	p.line(p.bold("A night at acme") + p.dim("   (a registry and a cluster on 127.0.0.1; every line below is a real command against them)"))
+	p.line(p.bold("A night at acme") + p.dim("   (a registry, a cluster, GitHub and Jenkins on 127.0.0.1; every line below is a real command against them)"))
 	say("03:12. payments rounds amounts wrongly since %s, 42 minutes ago. What runs?", bad.Commit[:7])
 	if err := e.type_(ctx, p, w, rollback.Done, "status", "--environment", "prod", "--tags"); err != nil {
 		return err
@@ -67,6 +77,10 @@ func (e *Env) demo(ctx context.Context, serve bool) (err error) {
 		return err
 	}
 	if err := expect(w, good); err != nil {
+		return err
+	}
+	say("The revert pull request was opened while the pods started; the tag is only a stopgap until it is merged:")
+	if err := e.type_(ctx, p, w, rollback.Done, "status", "--service", "payments", "--environment", "prod"); err != nil {
 		return err
 	}
 	say("Asked of the cluster itself, not of rollback: every pod of payments runs %s (%s).", good.Digest[:19], good.Title)
@@ -87,6 +101,42 @@ func (e *Env) demo(ctx context.Context, serve bool) (err error) {
 	}
 	p.line("\n" + p.green("✔ ") + fmt.Sprintf("rolled back and undone in %.1f s, both proven by digest.", time.Since(begun).Seconds()))
 	p.line("  Yours next: rollback init, then rollback doctor. To play in this world: rollback demo --serve")
+	return nil
+}
+
+// demoRevert tells the slow and clean way: undo the commit in Git, and follow it until the pods run it.
+func (e *Env) demoRevert(ctx context.Context, p *printer, w *demo.World) error {
+	bad := w.Releases[len(w.Releases)-1]
+	begun := time.Now()
+	say := func(format string, a ...any) { p.line("\n" + p.dim("# ") + fmt.Sprintf(format, a...)) }
+	scope := []string{"--service", "payments", "--environment", "prod"}
+	run := append([]string{"run"}, append(scope, "--method", "revert", "--reason", "amounts rounded wrongly since "+bad.Commit[:7], "--yes")...)
+
+	p.line(p.bold("A day at acme") + p.dim("   (GitHub on real git, Jenkins, a registry and a cluster on 127.0.0.1)"))
+	say("payments rounds amounts wrongly since %s. It is not urgent: the clean way. What would the revert be?", bad.Commit[:7])
+	if err := e.type_(ctx, p, w, rollback.Done, append([]string{"revert"}, append(scope, "--commit", bad.Commit, "--dry-run")...)...); err != nil {
+		return err
+	}
+	say("Open it. The merge is a reviewer's to do, so this ends with exit code 3, pending:")
+	if err := e.type_(ctx, p, w, rollback.Pending, run...); err != nil {
+		return err
+	}
+	number, title, err := w.MergeRevert()
+	if err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	say("The reviewer merges #%d, %s. Jenkins starts to build. The same command goes on:", number, title)
+	if err := e.type_(ctx, p, w, rollback.Done, run...); err != nil {
+		return err
+	}
+	if running := w.Running("payments"); len(running) != 1 || running[bad.Digest] != 0 {
+		return &rollback.Error{Exit: rollback.Unverified, What: fmt.Sprintf("demo: payments runs %v, want one new image", running)}
+	}
+	say("Who wants to know:")
+	if err := e.type_(ctx, p, w, rollback.Done, append([]string{"status"}, scope...)...); err != nil {
+		return err
+	}
+	p.line("\n" + p.green("✔ ") + fmt.Sprintf("reverted, built, deployed and proven by digest in %.1f s.", time.Since(begun).Seconds()))
 	return nil
 }
 

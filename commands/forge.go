@@ -10,6 +10,7 @@ import (
 	"github.com/rollback-tools/rollback/internal/config"
 	"github.com/rollback-tools/rollback/internal/github"
 	"github.com/rollback-tools/rollback/internal/rollback"
+	"github.com/rollback-tools/rollback/jenkins"
 )
 
 // forgeOf prepares GitHub for a scope. Without a repository or credentials it is nil, and why says so: a rollback by tag
@@ -54,6 +55,28 @@ func (e *Env) connectForge(s *site) error {
 		s.world.Commits, s.world.Reverter, s.world.PullRequests = forge, forge, forge
 	}
 	return nil
+}
+
+// connectBuilds gives the world its Jenkins, if there is one.
+func (e *Env) connectBuilds(s *site) error {
+	controller, err := e.jenkinsOf(s.scoped)
+	if controller != nil {
+		s.world.Builds, s.world.Starter = controller, controller
+	}
+	return err
+}
+
+// jenkinsOf prepares Jenkins for a scope; nil without a URL.
+func (e *Env) jenkinsOf(s config.Scoped) (*jenkins.Controller, error) {
+	j := s.Jenkins
+	if j.URL == "" {
+		return nil, nil
+	}
+	token := e.Getenv(j.TokenEnv)
+	if j.User == "" || token == "" {
+		return nil, rollback.UsageErrorf("jenkins.url is set: jenkins.user and the variable %s must be set, too", j.TokenEnv)
+	}
+	return jenkins.New(jenkins.Config{URL: j.URL, User: j.User, Token: token, CAFile: j.CAFile, CommitParameter: j.CommitParameter})
 }
 
 var (

@@ -65,6 +65,9 @@ func (e *Env) open(c *cli.Context, noRecord bool) (*site, error) {
 	if err := e.connectForge(s); err != nil {
 		return nil, err
 	}
+	if err := e.connectBuilds(s); err != nil {
+		return nil, err
+	}
 	for _, other := range file.SharedTag(s.scoped) {
 		if other.Scope.Environment == scope.Environment {
 			continue // the same namespace or a listed service of it: found by the image it uses

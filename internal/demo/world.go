@@ -17,9 +17,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/rollback-tools/rollback/internal/fake/ecr"
+	"github.com/rollback-tools/rollback/internal/fake/github"
+	"github.com/rollback-tools/rollback/internal/fake/jenkins"
 	"github.com/rollback-tools/rollback/internal/fake/kube"
 )
 
@@ -41,6 +44,8 @@ type Options struct {
 	Extra string
 	// Nodes are the names of the nodes; none means three.
 	Nodes []string
+	// Code adds GitHub, on real git, and Jenkins with the deploy job.
+	Code bool
 }
 
 // World is a running loopback world.
@@ -54,6 +59,14 @@ type World struct {
 	// Releases are the images of payments, oldest first; the last one is the bad one.
 	Releases []Release
 
+	// GitHub, Jenkins and Code (the service's repository) are nil without Options.Code.
+	GitHub                *github.Server
+	Jenkins               *jenkins.Server
+	Code                  *github.Repository
+	GitHubURL, JenkinsURL string
+
+	pace    time.Duration
+	webhook atomic.Bool // whether a merge starts the deploy job
 	servers []*http.Server
 	ca      []byte // PEM
 }
@@ -106,6 +119,11 @@ func Start(o Options) (w *World, err error) {
 	if w.ClusterURL, err = w.serve(w.Cluster, &cert); err != nil {
 		return w, err
 	}
+	if w.pace = o.Pace; o.Code {
+		if err = w.startCode(); err != nil {
+			return w, err
+		}
+	}
 	return w, w.write(o)
 }
 
@@ -152,6 +170,10 @@ environments:
     timeout: 2m
     settle: %s
 %s`, Environment, w.ClusterURL, Namespace, o.Confirm, settle, o.Extra)
+	if w.GitHub != nil {
+		config = strings.Replace(config, "environments:\n", fmt.Sprintf("  job: deploy/{service}\n  github: {url: %q}\n  jenkins: {url: %q, user: %s, commitParameter: %s}\nenvironments:\n",
+			w.GitHubURL, w.JenkinsURL, jenkinsUser, BuildParameter), 1)
+	}
 	if err := os.WriteFile(w.Kubeconfig(), []byte(kubeconfig), 0o600); err != nil {
 		return err
 	}
@@ -165,7 +187,7 @@ func (w *World) Kubeconfig() string { return filepath.Join(w.Dir, "kubeconfig") 
 func Plain(base []string) []string {
 	return slices.DeleteFunc(slices.Clone(base), func(kv string) bool {
 		key, _, _ := strings.Cut(kv, "=")
-		for _, prefix := range []string{"AWS_", "ROLLBACK_", "KUBE", "JENKINS_", "BUILD_", "JOB_"} {
+		for _, prefix := range []string{"AWS_", "ROLLBACK_", "KUBE", "JENKINS_", "BUILD_", "JOB_", "GITHUB_", "GH_"} {
 			if strings.HasPrefix(key, prefix) {
 				return true
 			}
@@ -180,6 +202,9 @@ func (w *World) Env(base []string) []string {
 	env := Plain(base)
 	for k, v := range w.Registry.Env(w.RegistryURL) {
 		env = append(env, k+"="+v)
+	}
+	if w.GitHub != nil {
+		env = append(env, "GITHUB_TOKEN="+github.Token, "JENKINS_TOKEN="+jenkinsToken)
 	}
 	return append(env,
 		"KUBECONFIG="+w.Kubeconfig(),
@@ -197,8 +222,14 @@ func (w *World) Close() {
 	if w.Registry != nil {
 		w.Registry.Switchboard.Close()
 	}
+	if w.Jenkins != nil {
+		w.Jenkins.Close()
+	}
 	for _, s := range w.servers {
 		_ = s.Close()
+	}
+	if w.GitHub != nil {
+		w.GitHub.Close()
 	}
 	if w.Dir != "" {
 		_ = os.RemoveAll(w.Dir)
@@ -216,7 +247,10 @@ func (w *World) Image(service string) string { return w.Registry.Host() + "/" + 
 
 // Push builds and pushes one release of a service some time ago, and points latest at it, as its Jenkins job does.
 func (w *World) Push(service, title string, ago time.Duration, platforms ...string) (Release, error) {
-	commit := CommitOf(service + ": " + title)
+	return w.push(service, title, CommitOf(service+": "+title), ago, platforms...)
+}
+
+func (w *World) push(service, title, commit string, ago time.Duration, platforms ...string) (Release, error) {
 	pushed, err := w.Registry.Push(service, ecr.PushOptions{Tags: []string{commit, "latest"}, Content: title, Platforms: platforms, Created: time.Now().Add(-ago - time.Minute)})
 	if err != nil {
 		return Release{}, err
@@ -256,6 +290,21 @@ func CronJob(name, image, schedule string) object {
 // settled bounds how long the world may take to come up.
 const settled = 30 * time.Second
 
+// planned is one release of the story before it is made.
+type planned struct {
+	title, author string
+	ago           time.Duration
+	files         map[string]string
+}
+
+// releases are those of the story, oldest first; the last one is the bad one.
+var releases = []planned{
+	{"Retry card network timeouts", "payments-dev", 9 * 24 * time.Hour, map[string]string{"network.go": "package payments\n\nconst retries = 3\n"}},
+	{"Log the acquirer's answer code", "platform-dev", 6 * 24 * time.Hour, map[string]string{"acquirer.go": "package payments\n"}},
+	{"Cache exchange rates for a minute", "payments-dev", 27 * time.Hour, map[string]string{"rates.go": "package payments\n\nconst keep = 60 // seconds\n"}},
+	{"Round amounts in the ledger", "ledger-dev", 42 * time.Minute, map[string]string{"ledger.go": ledger("amount / 100 * 100")}},
+}
+
 // Seed brings the world into the state of the story: payments and its worker on a release that is bad since 42 minutes,
 // beside services that are well.
 func (w *World) Seed(ctx context.Context) error {
@@ -284,16 +333,20 @@ func (w *World) Seed(ctx context.Context) error {
 // Deployment, a StatefulSet and a CronJob.
 func (w *World) SeedScope(ctx context.Context) error {
 	w.Registry.CreateRepository("payments")
-	for _, r := range []struct {
-		title string
-		ago   time.Duration
-	}{
-		{"Retry card network timeouts", 9 * 24 * time.Hour},
-		{"Log the acquirer's answer code", 6 * 24 * time.Hour},
-		{"Cache exchange rates for a minute", 27 * time.Hour},
-		{"Round amounts in the ledger", 42 * time.Minute},
-	} {
-		release, err := w.Push("payments", r.title, r.ago, "linux/amd64", "linux/arm64")
+	var commits []string
+	if w.GitHub != nil {
+		var err error
+		if commits, err = w.seedCode(releases); err != nil {
+			return err
+		}
+		w.webhook.Store(true)
+	}
+	for i, r := range releases {
+		commit := CommitOf("payments: " + r.title)
+		if commits != nil {
+			commit = commits[i]
+		}
+		release, err := w.push("payments", r.title, commit, r.ago, "linux/amd64", "linux/arm64")
 		if err != nil {
 			return err
 		}
