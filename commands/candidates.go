@@ -80,7 +80,7 @@ func (e *Env) printCandidates(r candidatesReport, all bool, now time.Time) {
 		}
 		title := ""
 		if c.Change != nil {
-			title = c.Change.Title + " (" + c.Change.Author + ")  "
+			title = changed(c.Change) + "  "
 		}
 		verdict := "yes"
 		if c.Ineligible != "" {

@@ -222,11 +222,7 @@ func (e *Env) printRevert(res rollback.RevertResult, state rollback.MergeState) 
 	p := e.printer()
 	p.row("undoes", res.Range.String(), count(len(res.Undoes)+res.More, "commit", "commits"))
 	for _, c := range res.Undoes {
-		text := "  " + c.Commit.Short() + "  " + rollback.Printable(c.Title) + " (" + rollback.Printable(c.Author) + ")"
-		if c.PR > 0 {
-			text += " #" + strconv.Itoa(c.PR)
-		}
-		p.row("", text)
+		p.row("", "  "+c.Commit.Short()+"  "+changed(&c))
 	}
 	how := "merged by GitHub on top of " + res.Head.Short()
 	if res.Tip {

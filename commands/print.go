@@ -187,7 +187,7 @@ func side(s rollback.Side, now time.Time) string {
 		parts = append(parts, "built "+rollback.Span(now.Sub(s.CreatedAt))+" ago")
 	}
 	if s.Change != nil {
-		parts = append(parts, fmt.Sprintf("%s (%s)", s.Change.Title, s.Change.Author))
+		parts = append(parts, changed(s.Change))
 	}
 	return strings.Join(parts, "  ")
 }
@@ -195,12 +195,19 @@ func side(s rollback.Side, now time.Time) string {
 func undone(u rollback.UndoneVersion, now time.Time) string {
 	text := u.Commit.Short()
 	if u.Change != nil {
-		text += "  " + u.Change.Title + " (" + u.Change.Author + ")"
-		if u.Change.PR > 0 {
-			text += fmt.Sprintf(" #%d", u.Change.PR)
-		}
+		text += "  " + changed(u.Change)
 	} else if !u.PushedAt.IsZero() {
 		text += "  pushed " + rollback.Span(now.Sub(u.PushedAt)) + " ago"
+	}
+	return text
+}
+
+// changed is a commit in one phrase: what, by whom, in which pull request.
+func changed(c *rollback.Change) string {
+	title := strings.TrimSuffix(c.Title, fmt.Sprintf(" (#%d)", c.PR)) // a squash merge repeats the number
+	text := rollback.Printable(title) + " (" + rollback.Printable(c.Author) + ")"
+	if c.PR > 0 {
+		text += fmt.Sprintf(" #%d", c.PR)
 	}
 	return text
 }

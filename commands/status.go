@@ -388,6 +388,11 @@ func rollbackWord(s serviceStatus, now time.Time) string {
 			to = last.To.Digest.Short()
 		}
 		word := fmt.Sprintf("%s %s, to %s", last.Kind, last.State, to)
+		if last.Shipped != nil {
+			word = fmt.Sprintf("reverted by %s", last.Shipped.Commit.Short())
+		} else if last.State == rollback.Waiting && last.Merge.URL != "" {
+			word = "waiting for " + last.Merge.URL
+		}
 		if last.Kind == rollback.KindUndo && last.State == rollback.Closed {
 			word = "undone, back on " + to
 		}

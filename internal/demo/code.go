@@ -97,6 +97,7 @@ func (w *World) seedCode(releases []planned) ([]string, error) {
 	if w.Code, err = w.GitHub.CreateRepository(Repo, github.RepositoryOptions{AutoMerge: true}); err != nil {
 		return nil, err
 	}
+	w.GitHub.AddUser("payments-lead", "payments-lead", "payments-lead@acme.example")
 	start := time.Now().Add(-30 * 24 * time.Hour)
 	if _, err := w.Code.Commit("main", github.Change{Message: "Take card payments", Author: "payments-dev", Time: start, Files: map[string]string{
 		"README.md": "# payments\n", "ledger.go": ledger("amount"), "rates.go": "package payments\n", "CODEOWNERS": "* @payments-lead\n",

@@ -52,8 +52,8 @@ func (s *Survey) reverts(w World) bool {
 // preview asks the forge what the revert would be: commits, files, risks, conflicts. The tag can be moved back without it,
 // so a forge that is down is worth a warning and no more.
 func (s *Survey) preview(ctx context.Context, w World) {
-	if !s.reverts(w) {
-		return
+	if !s.reverts(w) || s.Resume != nil && (s.Resume.Merge.PR != 0 || s.Resume.Method == MethodRetag) {
+		return // what is undone was shown when it was decided
 	}
 	r, _ := s.undoing()
 	res, err := w.Reverter.Revert(ctx, RevertRequest{Range: r, DryRun: true, Rules: w.Place.Followed.Rules})

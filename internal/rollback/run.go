@@ -753,6 +753,9 @@ func (r *run) success() string {
 	if len(p.Steps) == 1 {
 		return fmt.Sprintf("%s runs %s already; nothing was changed", p.Scope, to)
 	}
+	if p.Method == MethodRevert {
+		return fmt.Sprintf("%s runs %s, which undoes %s; proven on %s", p.Scope, describe(r.survey.Target), describe(p.Current.Image), plural(r.provenPods(), "pod", "pods"))
+	}
 	return fmt.Sprintf("%s is back on %s, proven on %s", p.Scope, to, plural(r.provenPods(), "pod", "pods"))
 }
 
@@ -771,7 +774,7 @@ func (r *run) productionDone() string {
 	case ActRestart:
 		return "rolled out; the digests were not compared"
 	}
-	return "proven: every pod runs " + r.plan.Target.Digest.Short()
+	return "proven: every pod runs " + r.survey.Target.Digest.Short()
 }
 
 func (r *run) nextDone() []string {
@@ -781,6 +784,10 @@ func (r *run) nextDone() []string {
 		return []string{"rollback restart " + scope, "rollback verify " + scope}
 	case ActRestart:
 		return []string{"rollback verify " + scope}
+	case ActUndo:
+		if f := r.survey.Record.FollowUp; f != nil && !f.Done && f.URL != "" {
+			return []string{"the revert pull request is still open; close it, or it undoes the code all the same: " + f.URL}
+		}
 	case ActRun:
 		undo := "to take this back: rollback undo " + scope
 		switch {
@@ -805,7 +812,12 @@ func (r *run) production() string {
 	case len(r.plan.Steps) == 1 && r.plan.Steps[0].Name == StepVerify:
 		return "not changed by this command; " + r.whoRuns()
 	case !r.tagged && !r.stamped:
+		if r.entry != nil && r.entry.Merge.Commit != "" {
+			return fmt.Sprintf("not changed; the revert is merged as %s and not deployed", r.entry.Merge.Commit.Short())
+		}
 		return NotChanged
+	case r.plan.Method == MethodRevert:
+		return "changed, not verified: the image of the revert is built, and " + r.whoRuns()
 	case r.unsure:
 		return fmt.Sprintf("perhaps changed: the answer to moving :%s was lost; when last read it named %s. The pods were not restarted", r.plan.Tag, orNothing(r.tagNow))
 	case r.stamped && r.tagged:
@@ -843,6 +855,9 @@ func (r *run) nextFailed(step Step, exit Exit) []string {
 	case ActRun, ActRetag:
 		same += " --to " + string(r.plan.Target.Digest)
 	}
+	if r.plan.Method == MethodRevert {
+		same += " --method " + MethodRevert
+	}
 	if r.plan.Reason != "" {
 		same += " --reason " + quoted(r.plan.Reason)
 	}
@@ -859,6 +874,8 @@ func (r *run) nextFailed(step Step, exit Exit) []string {
 		return next
 	case exit == Refused: // what has to happen first was said
 		return nil
+	case exit == Pending:
+		return []string{"then go on: " + same}
 	}
 	return []string{"run again when the cause is gone: " + same}
 }
