@@ -166,7 +166,11 @@ func (k *keeper) write(ctx context.Context) error {
 	if rerr != nil {
 		return rerr
 	}
-	if !k.mine(theirs.Lock) && !written(rec, theirs) {
+	if written(rec, theirs) {
+		k.version = version
+		return nil
+	}
+	if !k.mine(theirs.Lock) {
 		return lostLock(k.scope, theirs.Lock)
 	}
 	// An answer that was lost looks like a conflict with ourselves; freeze and follow-up may have been changed by others.

@@ -698,3 +698,54 @@ func TestPlanOfAnotherProgram(t *testing.T) {
 		says(t, err, "teleport", NotChanged)
 	})
 }
+
+// The answer to a write is lost. What can be looked up is looked up; what cannot is called changed.
+func TestLostAnswers(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		faults []*fault
+		exit   Exit
+		says   string
+	}{
+		{"of the claim", []*fault{{op: "Write", do: lose}}, Done, ""},
+		{"of the claim, which was not written", []*fault{{op: "Write", do: lostBefore}}, Failed, "nothing was started"},
+		{"of the move", []*fault{{op: "Tag latest", do: lose}}, Done, ""},
+		{"of the move, which was not done", []*fault{{op: "Tag latest", do: lostBefore}}, Unverified, "perhaps changed: the answer to moving :latest was lost; when last read it named " + string(blob(commitOf(d)).Digest.Short())},
+		{"of a restart", []*fault{{op: "Restart", do: lose}}, Unverified, "0 of 1 workload was restarted"},
+		{"of the last write", []*fault{{op: "Write", do: lose, times: -1}}, Done, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in(t, func(t *testing.T, w *world) {
+				p := w.process("ann")
+				p.faults = tt.faults
+				before := w.touched()
+				_, err := p.run(Request{Act: ActRun, To: Previous})
+				exitIs(t, err, tt.exit)
+				truthful(t, w, before, err, func() string { return tt.name })
+				if err != nil {
+					says(t, err, tt.says)
+				}
+				if rec := w.stored(); rec.Lock != nil || rec.Last != nil && rec.Last.State == Running {
+					t.Errorf("left behind: %+v", rec.Lock)
+				}
+			})
+		})
+	}
+	in(t, func(t *testing.T, w *world) { // neither the move nor a look at it is answered
+		p := w.process("ann")
+		p.faults = []*fault{{op: "Tag latest", do: lose}}
+		w.after = func(_ *process, op string) {
+			if op == "Tag latest" {
+				p.faults = []*fault{{op: "Images", do: refuse, kind: Unreachable, times: -1}}
+			}
+		}
+		_, err := p.run(Request{Act: ActRun, To: Previous})
+		exitIs(t, err, Unverified)
+		says(t, err, "perhaps changed")
+		w.after = nil
+		mustRun(t, w.process("ann"), Request{Act: ActRun, To: Previous})
+		if w.workloads[0].changes != 1 || len(w.stored().History) != 0 {
+			t.Error("done twice")
+		}
+	})
+}
