@@ -221,7 +221,7 @@ func (r *requester) noAnswer(f *rollback.CallError, q request, err error) (*roll
 	case errors.As(err, &verify), errors.As(err, new(x509.UnknownAuthorityError)), errors.As(err, new(x509.HostnameError)), errors.As(err, new(x509.CertificateInvalidError)):
 		f.Fix = "the certificate of " + shown + " is not trusted: name the file of its authority, and look for a proxy that opens TLS"
 		return f, false
-	case errors.As(err, &record), errors.As(err, &alert):
+	case errors.As(err, &record), errors.As(err, &alert), errors.Is(err, http.ErrSchemeMismatch):
 		f.Fix = "check that " + shown + " speaks TLS on this port"
 		return f, false
 	}
