@@ -222,6 +222,10 @@ func (c *contract) request(o *operation, body []byte) (invalid, unknown error) {
 	if err != nil {
 		return err, nil
 	}
+	// "You can also pass an array of labels directly", says the description in words alone.
+	if list, ok := v.([]any); ok && o.ID == "issues/add-labels" {
+		v = obj{"labels": list}
+	}
 	if err := c.value("body", want.Schema, v, false); err != nil {
 		return err, nil
 	}

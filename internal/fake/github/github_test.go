@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // client speaks plain HTTP to a strict server.
@@ -254,5 +253,3 @@ func TestRevertStory(t *testing.T) {
 		})
 	}
 }
-
-var _ = time.Second

@@ -239,6 +239,7 @@ func (c *call) teams(slugs []string) []obj {
 		out = append(out, obj{
 			"id": c.s.user(t).id, "node_id": "T_" + t, "url": u, "members_url": u + "/members{/member}", "name": t, "slug": t, "description": nil,
 			"permission": "push", "html_url": c.web + "/orgs/" + c.repo.owner + "/teams/" + t, "repositories_url": u + "/repos",
+			"type": "organization", "parent": nil,
 		})
 	}
 	return out
@@ -308,6 +309,11 @@ func (c *call) pullFull(p *pull, test bool) (obj, error) {
 		}
 	}
 	o := c.pullSimple(p)
+	teams := c.teams(p.teams)
+	for _, t := range teams {
+		delete(t, "parent") // which lists have
+	}
+	o["requested_teams"] = teams
 	commits, err := c.repo.commitsOf(p)
 	if err != nil {
 		return nil, err

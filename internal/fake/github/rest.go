@@ -683,12 +683,7 @@ func (c *call) listReviewers() *answer {
 	if no != nil {
 		return no
 	}
-	teams := []obj{}
-	for _, t := range c.teams(p.teams) {
-		t["parent"], t["type"] = nil, "organization"
-		teams = append(teams, t)
-	}
-	return ok(obj{"users": c.users(p.reviewers), "teams": teams})
+	return ok(obj{"users": c.users(p.reviewers), "teams": c.teams(p.teams)})
 }
 
 func (c *call) requestReviewers() *answer {
