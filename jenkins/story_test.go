@@ -654,7 +654,7 @@ func TestRestart(t *testing.T) {
 				defer s.Close()
 				furnish(s)
 				s.OnBuild(func(ctx context.Context, b *jenkins.Build) string {
-					b.Sleep(ctx, 2*time.Hour)
+					b.Sleep(ctx, 20*time.Minute)
 					return ""
 				})
 				con, err := New(Config{URL: "http://ci.acme.example", User: jenkins.UserName, Token: jenkins.Token})
@@ -678,12 +678,12 @@ func TestRestart(t *testing.T) {
 					t.Fatalf("after %s: %v", took, err)
 				}
 				// The build survives the next restart, and so does whoever follows it.
-				down := time.AfterFunc(time.Hour, s.Down)
+				down := time.AfterFunc(10*time.Minute, s.Down)
 				defer down.Stop()
-				again := time.AfterFunc(time.Hour+c.down, func() { s.Up(2) })
+				again := time.AfterFunc(10*time.Minute+c.down, func() { s.Up(2) })
 				defer again.Stop()
 				done, err := con.Follow(t.Context(), b.Build, &page{})
-				if err != nil || !done.Succeeded() || done.Took != 2*time.Hour {
+				if err != nil || !done.Succeeded() || done.Took != 20*time.Minute {
 					t.Errorf("%+v, %v", done, err)
 				}
 				if len(s.Builds(payments)) != 1 {
