@@ -99,6 +99,9 @@ func gqlCheck(doc *gqlDocument, op *gqlOperation) []*gqlError {
 	}
 	for _, v := range op.variables {
 		k.vars[v.name] = v.kind
+		if v.fallback != nil {
+			k.vars[v.name] = strings.TrimSuffix(v.kind, "!") + "!" // with a default it is never null
+		}
 		if t := gqlTypes()[bare(v.kind)]; t == nil || t.composite() {
 			k.add(v.at, path, "variableRequiresValidType", nil, "%s isn't a valid input type (on $%s)", bare(v.kind), v.name)
 		}
