@@ -126,6 +126,9 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// busy is what a machine may add that runs a dozen of these at once.
+const busy = 10 * time.Second
+
 // TestTerminated does as an aborted build: SIGTERM, and ten seconds to end in good order.
 func TestTerminated(t *testing.T) {
 	t.Parallel()
@@ -150,7 +153,7 @@ func TestTerminated(t *testing.T) {
 				g.open(true)
 			}
 			r := p.wait()
-			if took := time.Since(begun); took > 10*time.Second {
+			if took := time.Since(begun); took > 10*time.Second+busy {
 				t.Errorf("it took %s to end\n%s", took, r)
 			}
 			g.open(false)
@@ -188,7 +191,7 @@ func TestTerminated(t *testing.T) {
 func TestLockOfAnotherMachine(t *testing.T) {
 	t.Parallel()
 	n := newNight(t, demo.Options{})
-	g := n.stopAt(6)
+	g := n.stopAt(3) // before the restart: nothing moves by itself
 	p := n.launch(call{args: theRun(), env: []string{"ROLLBACK_USER=alice", "BUILD_URL=https://jenkins.acme.example/job/rollback/17/"}})
 	<-g.reached
 	must(t, p.Process.Kill())

@@ -122,7 +122,7 @@ var mistakes = []mistake{
 	{name: "blank reason", args: scoped("run", "--yes", "--reason", "  "), code: rollback.Usage, says: []string{"no reason given"}},
 	{name: "bad switch", env: []string{"ROLLBACK_YES=perhaps"}, args: scoped("run", "--reason", "x"), code: rollback.Usage, says: []string{`ROLLBACK_YES: "perhaps" is neither true nor false`}},
 	{name: "bad switch as a flag", args: scoped("run", "--yes=perhaps"), code: rollback.Usage, says: []string{`--yes: "perhaps" is neither true nor false`}},
-	{name: "unknown method", args: theRun("--method", "revert-all"), code: rollback.Usage, says: []string{"--method revert-all"}},
+	{name: "unknown method", args: theRun("--method", "revert-all"), code: rollback.Usage, says: []string{`--method "revert-all"`, "retag"}},
 	{name: "bad duration", args: theRun("--timeout", "soon"), code: rollback.Usage, says: []string{`--timeout "soon"`, "90s"}},
 	{name: "bad duration in a variable", env: []string{"ROLLBACK_TIMEOUT=soon"}, code: rollback.Usage, says: []string{`ROLLBACK_TIMEOUT "soon"`}},
 	{name: "not an account", env: []string{"ROLLBACK_REGISTRY_ACCOUNT=12"}, code: rollback.Usage, says: []string{`ROLLBACK_REGISTRY_ACCOUNT "12": want 12 digits`}},

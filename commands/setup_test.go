@@ -254,7 +254,7 @@ func TestCompletion(t *testing.T) {
 		want  []string
 	}{
 		{[]string{"rollback", "ca"}, []string{"candidates"}},
-		{[]string{"rollback", "re"}, []string{"retag", "restart"}},
+		{[]string{"rollback", "ver"}, []string{"verify"}},
 		{[]string{"rollback", "run", "--dry"}, []string{"--dry-run"}},
 		{[]string{"rollback", "run", "--service", "payments", "--reas"}, []string{"--reason"}},
 		{[]string{"rollback", "verify", "--ye"}, nil},
