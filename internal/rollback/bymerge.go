@@ -30,6 +30,29 @@ const (
 // Waiting is the state of a rollback that waits for a person or a machine outside; the same command goes on with it.
 const Waiting State = "waiting"
 
+// lookAround finds out, when a rollback by revert fails between its merge and its image, whether production has moved: the
+// merge starts builds, and those deploy.
+func (r *run) lookAround(ctx context.Context, err error) error {
+	if r.plan.Method != MethodRevert || r.entry.Merge.Commit == "" || r.tagged || r.stamped {
+		return err
+	}
+	now, lookErr := r.lookAtTag(ctx)
+	switch {
+	case lookErr != nil:
+		r.stamped, r.unsure = true, true // say the worse
+	case now == r.entry.TagWas:
+		return err
+	default:
+		r.stamped, r.tagNow = true, now
+	}
+	if e := (*Error)(nil); errors.As(err, &e) && e.Exit == Failed {
+		c := *e
+		c.Exit = Unverified
+		return &c
+	}
+	return err
+}
+
 // revert opens the pull request, or adopts the one that is open already.
 func (r *run) revert(ctx context.Context) (Outcome, string, error) {
 	if r.entry.Merge.Commit != "" {

@@ -64,9 +64,7 @@ func pastOf(r Record) map[Digest]past {
 }
 
 func summary(e Entry) Summary {
-	if e.Shipped != nil { // a rollback by revert ends on an image of its own
-		e.To = *e.Shipped
-	}
+	e.To = e.landed()
 	return Summary{
 		ID: e.ID, Kind: e.Kind, State: e.State, User: e.By.User, Reason: e.Reason, Started: e.StartedAt, Ended: e.EndedAt,
 		From: e.From.Digest, To: e.To.Digest, FromCommit: e.From.Commit, ToCommit: e.To.Commit,

@@ -36,8 +36,19 @@ func (s *Survey) undoing() (Range, bool) {
 	from, to := s.Current.Commit(), s.Target.Commit()
 	if r := s.Resume; r != nil && r.From.Commit != "" {
 		from, to = r.From.Commit, r.To.Commit
+	} else if a := s.givenUp(); a != nil && a.From.Commit != "" {
+		from = a.From.Commit
 	}
 	return Range{Good: to, Bad: from}, from != "" && to != "" && !samePrefix(from, to)
+}
+
+// givenUp is the unfinished rollback that the moving tag still stands on, nil if there is none: its target was never proven,
+// so what ran before it is what ran before this one, too.
+func (s *Survey) givenUp() *Entry {
+	if a := s.Abandoned; a != nil && a.From.Digest != "" && s.TagNow.Digest == a.To.Digest {
+		return a
+	}
+	return nil
 }
 
 // reverts tells whether a revert belongs to what was asked for.
@@ -137,39 +148,79 @@ func (s *Survey) inspectBuilds() {
 // owing is the follow-up of a run: the pull request being opened in the background.
 type owing struct {
 	due    FollowUp
-	result chan struct{}
+	result chan opened // one, when the work has ended
 	cancel context.CancelFunc
-	res    RevertResult
-	err    error
-	seen   bool
+	opened
+	seen bool
 }
 
-// followUpLimit bounds the work on the pull request, and followUpWait how long the end of a run waits for it. It never
-// delays the rollback: by the time the pods are proven it has usually long been open.
+// opened is what became of the pull request.
+type opened struct {
+	res  RevertResult
+	auto bool // the forge merges it by itself when nothing is missing any more
+	err  error
+}
+
+// followUpLimit bounds the work on the pull request, followUpWait how long the end of a run waits for it, and followUpTidy
+// how much of that is left for the work to end in good order once it was told to. It never delays the rollback: by the time
+// the pods are proven it has usually long been open.
 const (
 	followUpLimit = 60 * time.Second
 	followUpWait  = 5 * time.Second
+	followUpTidy  = time.Second
 )
+
+// errSlowForge is what a follow-up ends with that took too long.
+var errSlowForge = errors.New("the forge did not answer in time")
 
 // followUp starts opening the revert pull request and returns at once.
 func (r *run) followUp(ctx context.Context) (Outcome, string, error) {
-	due := FollowUp{Kind: "revert-pr", Due: r.entry.StartedAt.Add(r.World.Place.Followed.due()).UTC()}
+	due := FollowUp{Kind: "revert-pr", Due: r.due()}
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), followUpLimit)
-	o := &owing{due: due, result: make(chan struct{}), cancel: cancel}
+	o := &owing{due: due, result: make(chan opened, 1), cancel: cancel}
 	r.owing = o
-	req := r.revertRequest()
+	req, w := r.revertRequest(), r.World
 	go func() {
-		defer close(o.result)
 		defer cancel()
-		o.res, o.err = r.World.Reverter.Revert(work, req)
-		if o.err == nil && r.World.Place.Followed.AutoMerge && o.res.PR.Number > 0 && o.res.PR.State == PullOpen {
-			if _, err := r.World.PullRequests.Merge(work, o.res.PR.Number); err != nil {
-				o.res.Notes = append(o.res.Notes, "auto-merge was not possible: "+err.Error())
+		var done opened
+		done.res, done.err = w.Reverter.Revert(work, req)
+		if done.err == nil && w.Place.Followed.AutoMerge && w.PullRequests != nil && done.res.PR.Number > 0 && done.res.PR.State == PullOpen {
+			if state, err := w.PullRequests.Merge(work, done.res.PR.Number); err != nil {
+				done.res.Notes = append(done.res.Notes, "auto-merge was not possible: "+err.Error())
+			} else {
+				done.auto = true
+				done.res.PR.State = state.PR.State
 			}
 		}
+		o.result <- done
 	}()
 	return StepPending, "opening while the pods start", nil
 }
+
+// wait takes what became of the work. It waits no longer than ctx and followUpWait.
+func (o *owing) wait(ctx context.Context) {
+	defer o.cancel()
+	t := time.NewTimer(followUpWait - followUpTidy)
+	defer t.Stop()
+	select {
+	case o.opened = <-o.result:
+		return
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	o.cancel()
+	t.Reset(followUpTidy)
+	select {
+	case o.opened = <-o.result:
+		if o.err != nil {
+			o.err = fmt.Errorf("%w: %w", errSlowForge, o.err)
+		}
+	case <-t.C:
+		o.err = errSlowForge
+	}
+}
+
+func (r *run) due() time.Time { return r.entry.StartedAt.Add(r.World.Place.Followed.due()).UTC() }
 
 // revertRequest is the revert of what this run takes back.
 func (r *run) revertRequest() RevertRequest {
@@ -186,24 +237,19 @@ func (r *run) revertRequest() RevertRequest {
 func (r *run) settle(ctx context.Context) *FollowUp {
 	o := r.owing
 	if o == nil {
+		if r.tagged && r.plan.Does(StepFollowUp) { // it stopped between moving the tag and opening the pull request
+			return &FollowUp{Kind: "revert-pr", Due: r.due()}
+		}
 		return nil
 	}
 	if !o.seen {
 		o.seen = true
-		t := time.NewTimer(followUpWait)
-		defer t.Stop()
-		select {
-		case <-o.result:
-		case <-t.C:
-			o.cancel()
-			<-o.result
-		case <-ctx.Done():
-			o.cancel()
-			<-o.result
-		}
+		o.wait(ctx)
 		e := Event{Type: "followup.opened", Data: map[string]any{"due": o.due.Due}}
+		outcome := StepDone
 		switch {
 		case o.err != nil:
+			outcome = StepPending
 			e.Type, e.Error = "followup.owed", o.err.Error()
 			r.note("the revert pull request is still owed: %s", o.err)
 			var conflict *RevertConflict
@@ -214,14 +260,26 @@ func (r *run) settle(ctx context.Context) *FollowUp {
 			}
 		case o.res.Outcome == RevertAlready:
 			o.due.Done, o.due.URL = true, o.res.PR.URL
-			e.Text = "the branch does not hold what is undone any more"
+			e.Text, outcome = "the branch does not hold what is undone any more", StepAlready
 			r.note("the revert: %s", e.Text)
 		default:
 			o.due.URL, o.due.PR = o.res.PR.URL, o.res.PR.Number
-			e.Text = fmt.Sprintf("%s %s", o.res.Outcome, o.res.PR.URL)
-			r.note("revert pull request %s: %s", o.res.Outcome, o.res.PR.URL)
+			how := string(o.res.Outcome)
+			if o.res.Outcome == RevertAdopted {
+				outcome = StepAlready
+			}
+			if o.res.PR.State == PullMerged {
+				o.due.Done, how = true, how+" and merged"
+			}
+			e.Text = how + " " + o.res.PR.URL
+			r.note("revert pull request %s: %s", how, o.res.PR.URL)
 			for _, n := range o.res.Notes {
 				r.note("  %s", n)
+			}
+		}
+		for i := range r.outcome {
+			if s := &r.outcome[i]; s.Name == StepFollowUp {
+				s.Outcome, s.Detail = outcome, cmpOr(e.Error, e.Text)
 			}
 		}
 		if err := r.log(e); err != nil && !r.dumb {
@@ -241,10 +299,25 @@ func (r *run) nextOwed() []string {
 	}
 	by := o.due.Due.UTC().Format("15:04 UTC")
 	if o.due.URL != "" {
+		if o.auto {
+			return []string{fmt.Sprintf("the revert merges by itself when nothing is missing any more; see that it does by %s: %s", by, o.due.URL)}
+		}
 		return []string{fmt.Sprintf("merge the revert by %s: %s", by, o.due.URL)}
 	}
+	var conflict *RevertConflict
+	var stranger *NotOnBranch
+	switch {
+	case errors.As(o.err, &conflict):
+		return append([]string{fmt.Sprintf("the revert conflicts; make it by hand by %s:", by)}, conflict.Commands...)
+	case errors.As(o.err, &stranger):
+		return []string{fmt.Sprintf("undo by hand, by %s, what brought %s into production: %s", by, stranger.Commit.Short(), stranger)}
+	}
 	rng, _ := r.survey.undoing()
-	return []string{fmt.Sprintf("open the revert by %s: rollback revert %s --to %s", by, r.plan.Scope.flags(), rng.Good)}
+	what := "--to " + string(rng.Good) // everything after it
+	if p := r.survey.Revert; p != nil && len(p.Undoes) == 1 && p.More == 0 {
+		what = "--commit " + string(rng.Bad)
+	}
+	return append(fixes(o.err), fmt.Sprintf("open the revert by %s: rollback revert %s %s --reason %s", by, r.plan.Scope.flags(), what, quoted(r.plan.Reason)))
 }
 
 // undoneByForge are the versions that the forge says are undone.

@@ -416,7 +416,7 @@ func (s *Survey) inspectRecord() {
 			s.find(Block, "already-undone", fmt.Sprintf("the last act was an undo already (%s, %s, by %s): this takes the undo back and goes to %s", last.ID, ago(s.At, last.StartedAt), last.By.User, describe(s.Target)),
 				fmt.Sprintf("to reach another version: rollback candidates %s", s.Request.Scope.flags()))
 		}
-		if t := s.TagNow.Digest; t != last.To.Digest && t != last.From.Digest {
+		if t := s.TagNow.Digest; t != last.landed().Digest && t != last.From.Digest {
 			s.find(Block, "moved-on", fmt.Sprintf(":%s has moved on since %s %s and names %s: this takes that away as well", s.Place.Tag, last.Kind, last.ID, describe(s.TagNow)),
 				fmt.Sprintf("to go back from what runs now: rollback run %s --to previous", s.Request.Scope.flags()))
 		}

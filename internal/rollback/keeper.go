@@ -21,6 +21,7 @@ type keeper struct {
 	// version and mine belong to whoever writes: claim, then the background, then finish. Versions are a chain.
 	version string
 	mine    func(*Lock) bool
+	owed    *FollowUp // as it was last read: what differs from it is our own word
 
 	dirty chan struct{}
 	quit  context.CancelFunc
@@ -75,7 +76,7 @@ func (k *keeper) claim(ctx context.Context, take func(Record) (Record, error)) e
 				continue
 			}
 		}
-		k.rec, k.version = rec, next
+		k.rec, k.version, k.owed = rec, next, rec.FollowUp
 		bg, quit := context.WithCancel(context.Background())
 		k.quit, k.ended = quit, make(chan struct{})
 		go k.beat(bg)
@@ -174,10 +175,13 @@ func (k *keeper) write(ctx context.Context) error {
 		return lostLock(k.scope, theirs.Lock)
 	}
 	// An answer that was lost looks like a conflict with ourselves; freeze and follow-up may have been changed by others.
+	if rec.FollowUp == k.owed {
+		rec.FollowUp, k.owed = theirs.FollowUp, theirs.FollowUp
+	}
+	rec.Freeze = theirs.Freeze
 	k.mu.Lock()
-	k.rec.Freeze, k.rec.FollowUp = theirs.Freeze, theirs.FollowUp
+	k.rec.Freeze, k.rec.FollowUp = rec.Freeze, rec.FollowUp
 	k.mu.Unlock()
-	rec.Freeze, rec.FollowUp = theirs.Freeze, theirs.FollowUp
 	if version, err = k.records.Write(ctx, rec, version); err != nil {
 		return err
 	}

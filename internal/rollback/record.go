@@ -88,6 +88,14 @@ type Entry struct {
 	Shipped *Target `json:"shipped,omitempty"`
 }
 
+// landed is the image that the rollback brings to production: the target, or what the build of the revert made.
+func (e *Entry) landed() Target {
+	if e.Shipped != nil {
+		return *e.Shipped
+	}
+	return e.To
+}
+
 // Merge is the way of a revert into production.
 type Merge struct {
 	PR     int    `json:"pr,omitempty"`

@@ -155,7 +155,8 @@ func (rn Runner) Run(ctx context.Context, s *Survey, p *Plan) (*Result, error) {
 	r.Limits = r.Limits.complete()
 	if s.Resume != nil {
 		r.tagged = s.TagNow.Digest == s.Target.Digest && s.Resume.TagWas != s.Target.Digest
-		r.stamped = slices.ContainsFunc(s.Affected, func(w Workload) bool { return w.Stamp == s.Resume.Stamp })
+		r.stamped = slices.ContainsFunc(s.Affected, func(w Workload) bool { return w.Stamp == s.Resume.Stamp }) ||
+			p.Method == MethodRevert && s.Resume.Merge.Commit != "" && s.TagNow.Digest != s.Resume.TagWas
 	}
 	if err := r.log(Event{Type: "run.started", Text: fmt.Sprintf("%s %s", p.Act, p.Scope), Data: map[string]any{
 		"reason": p.Reason, "by": p.By.User, "host": p.By.Host, "build": p.By.Build, "from": p.Current.Digest, "to": p.Target.Digest,
@@ -364,7 +365,7 @@ func (r *run) claim(ctx context.Context) (Outcome, string, error) {
 
 // goOn makes an unfinished entry that of this run. What it was before, when it began and by whom stays.
 func (r *run) goOn(e Entry) {
-	e.State, e.EndedAt, e.Stamp = Running, time.Time{}, r.plan.stamp()
+	e.State, e.EndedAt, e.Stamp, e.Method, e.Shipped = Running, time.Time{}, r.plan.stamp(), r.plan.Method, nil
 	e.Kept = slices.Clone(e.Kept)
 	e.Workloads = r.plan.refs()
 	r.entry = &e
@@ -373,7 +374,7 @@ func (r *run) goOn(e Entry) {
 // from is what ran before. Where an earlier rollback was given up half-way, that is what ran before it: its target was never
 // proven, and an undo must not lead there.
 func (r *run) from() Target {
-	if a := r.survey.Abandoned; a != nil && a.From.Digest != "" && r.survey.TagNow.Digest == a.To.Digest {
+	if a := r.survey.givenUp(); a != nil {
 		return a.From
 	}
 	i := r.survey.Current
@@ -597,6 +598,7 @@ func (r *run) restart(ctx context.Context) (Outcome, string, error) {
 // record writes the outcome and releases the lock.
 func (r *run) record(ctx context.Context) (Outcome, string, error) {
 	if r.World.Records == nil {
+		r.settle(ctx)
 		return StepAlready, "no record is kept", nil
 	}
 	act, done := acting(ctx, grace)
@@ -678,6 +680,13 @@ func (r *run) done(step string) bool {
 // end makes the result, whatever happened, and leaves record and journal in good order.
 func (r *run) end(step Step, err error) (*Result, error) {
 	p := r.plan
+	var owed *FollowUp
+	if err != nil && r.entry != nil {
+		settle, stop := context.WithTimeout(context.Background(), lookGrace)
+		owed = r.settle(settle)
+		err = r.lookAround(settle, err)
+		stop()
+	}
 	if err != nil && r.claimed {
 		state := FailedState
 		switch {
@@ -686,9 +695,6 @@ func (r *run) end(step Step, err error) (*Result, error) {
 		case ExitOf(err) == Pending:
 			state = Waiting
 		}
-		settle, stop := context.WithTimeout(context.Background(), lookGrace)
-		owed := r.settle(settle)
-		stop()
 		ctx, cancel := context.WithTimeout(context.Background(), recordGrace)
 		defer cancel()
 		r.entry.State = state
@@ -816,8 +822,13 @@ func (r *run) production() string {
 			return fmt.Sprintf("not changed; the revert is merged as %s and not deployed", r.entry.Merge.Commit.Short())
 		}
 		return NotChanged
-	case r.plan.Method == MethodRevert:
+	case r.plan.Method == MethodRevert && r.entry.Shipped != nil:
 		return "changed, not verified: the image of the revert is built, and " + r.whoRuns()
+	case r.plan.Method == MethodRevert && r.entry.Merge.Commit != "":
+		if r.unsure {
+			return fmt.Sprintf("perhaps changed: the revert is merged as %s, whose build deploys it, and what :%s names could not be read", r.entry.Merge.Commit.Short(), r.plan.Tag)
+		}
+		return fmt.Sprintf("changed, not verified: the revert is merged as %s, and :%s names %s by now", r.entry.Merge.Commit.Short(), r.plan.Tag, orNothing(r.tagNow))
 	case r.unsure:
 		return fmt.Sprintf("perhaps changed: the answer to moving :%s was lost; when last read it named %s. The pods were not restarted", r.plan.Tag, orNothing(r.tagNow))
 	case r.stamped && r.tagged:
@@ -857,6 +868,9 @@ func (r *run) nextFailed(step Step, exit Exit) []string {
 	}
 	if r.plan.Method == MethodRevert {
 		same += " --method " + MethodRevert
+	}
+	if len(r.plan.Accepted) > 0 {
+		same += " --accept " + strings.Join(r.plan.Accepted, ",")
 	}
 	if r.plan.Reason != "" {
 		same += " --reason " + quoted(r.plan.Reason)

@@ -574,7 +574,7 @@ func (s *Survey) recordedDigests() []Digest {
 	} else if s.Request.Act == ActUndo && s.Record.Last != nil {
 		list = append(list, s.Record.Last.From.Digest)
 	} else if s.Request.Act == ActVerify && s.Record.Last != nil {
-		list = append(list, s.Record.Last.To.Digest)
+		list = append(list, s.Record.Last.landed().Digest)
 	}
 	return slices.DeleteFunc(list, func(d Digest) bool { return d == "" })
 }
@@ -689,7 +689,8 @@ func (s *Survey) chooseResume() error {
 		return nil
 	}
 	inEffect := last.Repository == s.Place.Repository && last.Tag == s.Place.Tag &&
-		(s.TagNow.Digest == last.To.Digest || s.TagNow.Digest == last.TagWas)
+		(s.TagNow.Digest == last.To.Digest || s.TagNow.Digest == last.TagWas ||
+			last.Method == MethodRevert && s.Request.Method == MethodRevert) // its build moves the tag
 	to, same := s.Request.To, false
 	switch s.Request.Act {
 	case ActRun, ActRetag:
@@ -711,9 +712,9 @@ func (s *Survey) chooseResume() error {
 	return nil
 }
 
-// inEffect tells whether the moving tag still names what the last rollback pointed it at.
+// inEffect tells whether the moving tag still names what the last rollback brought.
 func (s *Survey) inEffect() bool {
-	return s.Record.Last != nil && s.TagNow.Digest == s.Record.Last.To.Digest
+	return s.Record.Last != nil && s.TagNow.Digest == s.Record.Last.landed().Digest
 }
 
 // names tells whether to, as a person typed it, means the recorded target.
@@ -753,7 +754,7 @@ func (s *Survey) chooseTarget(ctx context.Context, w World, listed []Image) erro
 		s.Why = fmt.Sprintf("what ran before %s %s of %s", last.Kind, last.ID, last.StartedAt.UTC().Format("2006-01-02 15:04 UTC"))
 	case s.Request.Act == ActVerify && s.Request.To == "":
 		if last := s.Record.Last; last != nil && (last.State != Closed || s.inEffect()) {
-			digest, s.Why = last.To.Digest, "target of the last "+string(last.Kind)+", "+last.ID
+			digest, s.Why = last.landed().Digest, "target of the last "+string(last.Kind)+", "+last.ID
 		} else if s.TagNow.Digest != "" {
 			digest, s.Why = s.TagNow.Digest, "what the moving tag names"
 		} else {
