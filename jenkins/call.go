@@ -105,7 +105,7 @@ func (r *requester) call(ctx context.Context, q request) (*http.Response, error)
 		}
 		if status == http.StatusForbidden && q.writes() && r.password && !renewed && resp.Header.Get("X-Required-Permission") == "" {
 			renewed = true // the session of the crumb is over; Jenkins did nothing
-			r.forgetCrumb()
+			r.forgetCrumb(ctx, q.crumb)
 			continue
 		}
 		restarting = restarting || status == http.StatusServiceUnavailable
@@ -165,14 +165,14 @@ func (r *requester) failure(ctx context.Context, q request, resp *http.Response,
 	var moved *redirected
 	var strange *foreign
 	switch {
-	case errors.As(err, &not):
+	case errors.As(err, &not) && ctx.Err() == nil:
 		f.Kind, f.Err = rollback.Broken, fmt.Errorf("getting a crumb: %w", not.err)
 		if errors.As(not.err, &inner) {
 			f.Kind, f.Code, f.Fix, f.RetryAfter = inner.Kind, inner.Code, inner.Fix, inner.RetryAfter
 		}
 		return f, false
 	case ctx.Err() != nil:
-		f.Kind, f.Maybe = rollback.Unreachable, !reads
+		f.Kind, f.Maybe = rollback.Unreachable, !reads && not == nil
 		f.Err = context.Cause(ctx)
 		if !errors.Is(f.Err, ctx.Err()) {
 			f.Err = fmt.Errorf("%w: %w", ctx.Err(), f.Err)

@@ -358,9 +358,23 @@ func TestCancelledContext(t *testing.T) {
 			t.Errorf("%s: %+v", a.name, got)
 		}
 	}
+	for _, held := range []gate{c.r.crumb.gate, c.r.root.gate} { // somebody else is asking, and gets no answer
+		held <- struct{}{}
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 	defer cancel()
+	if host := c.r.rootHost(ctx); host != "" {
+		t.Error(host)
+	}
+	c.r.password = true
 	_, err := c.trigger(ctx, web, false, nil)
+	if got := callError(t, err); got.Maybe || got.Kind != rollback.Unreachable {
+		t.Errorf("a trigger that waited for a crumb: %+v", got)
+	}
+	c.r.password = false
+	ctx, cancel = context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	_, err = c.trigger(ctx, web, false, nil)
 	if got := callError(t, err); !got.Maybe {
 		t.Errorf("a trigger that was given up: %+v", got)
 	}

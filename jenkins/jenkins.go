@@ -94,6 +94,7 @@ func New(c Config) (*Controller, error) {
 		base: base, user: c.User, secret: c.Token, timeout: or(c.Timeout, 10*time.Second), patience: or(c.Patience, 3*time.Minute), pause: time.After,
 		client: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
+	r.crumb.gate, r.root.gate = make(gate, 1), make(gate, 1)
 	if c.Password != "" {
 		r.secret, r.password = c.Password, true
 		if r.client.Jar, err = cookiejar.New(nil); err != nil {

@@ -101,7 +101,8 @@ func (c *Controller) job(ctx context.Context, name, tree string) (jobAnswer, err
 	if _, err = c.jenkins.Requester.GetJSON(ctx, path, &a, map[string]string{"tree": "buildable,disabled," + tree}); err != nil {
 		return jobAnswer{}, err
 	}
-	if a.Buildable == nil {
+	// Building a multibranch project would mean looking for branches.
+	if a.Buildable == nil || strings.HasSuffix(a.Class, "Folder") || strings.HasSuffix(a.Class, "MultiBranchProject") {
 		return jobAnswer{}, &rollback.CallError{System: system, Op: "GET " + path, Kind: rollback.Rejected,
 			Err: fmt.Errorf("%s is a folder or a multibranch project (%s), not a job", name, oneLine(a.Class)),
 			Fix: "name the job in it, folder/job; for a branch project/branch, with / in the branch written as %2F"}

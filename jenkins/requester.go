@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/bndr/gojenkins"
@@ -36,17 +35,31 @@ type requester struct {
 	pause             func(time.Duration) <-chan time.Time
 
 	crumb struct {
-		sync.Mutex
+		gate
 		known        bool
 		field, value string // "" when Jenkins wants none
 	}
 	root struct {
-		sync.Mutex
+		gate
 		host string // of the root URL that Jenkins is configured with, once it was asked
 	}
 }
 
 var _ gojenkins.JenkinsRequester = (*requester)(nil)
+
+// gate is a lock that is not waited for beyond a deadline: whoever is inside may be asking Jenkins.
+type gate chan struct{}
+
+func (g gate) enter(ctx context.Context) error {
+	select {
+	case g <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (g gate) leave() { <-g }
 
 // stream is an answer that is passed on as it comes, in place of one that is read into memory.
 type stream struct {
@@ -285,8 +298,10 @@ func host(u *url.URL) string {
 // rootHost asks Jenkins once for the root URL it is configured with: redirects lead there, whatever address we use. "" if it
 // does not say.
 func (r *requester) rootHost(ctx context.Context) string {
-	r.root.Lock()
-	defer r.root.Unlock()
+	if r.root.enter(ctx) != nil {
+		return ""
+	}
+	defer r.root.leave()
 	if r.root.host != "" {
 		return r.root.host
 	}
@@ -304,8 +319,10 @@ func (r *requester) rootHost(ctx context.Context) string {
 
 // crumbs is the header that a POST with password authentication needs; "" if Jenkins wants none.
 func (r *requester) crumbs(ctx context.Context) (field, value string, err error) {
-	r.crumb.Lock()
-	defer r.crumb.Unlock()
+	if err := r.crumb.enter(ctx); err != nil {
+		return "", "", err
+	}
+	defer r.crumb.leave()
 	if r.crumb.known {
 		return r.crumb.field, r.crumb.value, nil
 	}
@@ -325,8 +342,13 @@ func (r *requester) crumbs(ctx context.Context) (field, value string, err error)
 	return answer.Field, answer.Crumb, nil
 }
 
-func (r *requester) forgetCrumb() {
-	r.crumb.Lock()
-	defer r.crumb.Unlock()
-	r.crumb.known = false
+// forgetCrumb drops a crumb that was refused, unless somebody has another one by now.
+func (r *requester) forgetCrumb(ctx context.Context, refused string) {
+	if r.crumb.enter(ctx) != nil {
+		return
+	}
+	defer r.crumb.leave()
+	if r.crumb.value == refused {
+		r.crumb.known = false
+	}
 }

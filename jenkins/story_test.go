@@ -745,3 +745,45 @@ func TestVirtualQueue(t *testing.T) {
 		}
 	})
 }
+
+// Round trips one after the other, as latency makes them: in virtual time they can be counted.
+func TestWaves(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		waves int
+		do    func(ctx context.Context, c *Controller) error
+	}{
+		{"InFlight", 1, func(ctx context.Context, c *Controller) error { _, err := c.InFlight(ctx, payments); return err }},
+		{"BuildsOf", 1, func(ctx context.Context, c *Controller) error { _, err := c.BuildsOf(ctx, payments, good); return err }},
+		{"Look", 1, func(ctx context.Context, c *Controller) error {
+			_, err := c.Look(ctx, rollback.Build{Job: web, Number: 1})
+			return err
+		}},
+		{"Start", 2, func(ctx context.Context, c *Controller) error {
+			_, err := c.Start(ctx, rollback.BuildRequest{Job: payments, ID: "run-1"})
+			return err
+		}},
+		{"SetEnabled", 3, func(ctx context.Context, c *Controller) error { _, err := c.SetEnabled(ctx, web, false); return err }},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := jenkins.New(jenkins.Options{})
+			defer s.Close()
+			furnish(s)
+			s.Push(web, string(good))
+			con, err := New(Config{URL: "http://ci.acme.example", User: jenkins.UserName, Token: jenkins.Token})
+			if err != nil {
+				t.Fatal(err)
+			}
+			con.r.client.Transport = inProcess{s}
+			s.Latency(100 * time.Millisecond)
+			begin := time.Now()
+			if err := c.do(t.Context(), con); err != nil {
+				t.Fatal(err)
+			}
+			if waves := int(time.Since(begin) / (100 * time.Millisecond)); waves != c.waves {
+				t.Errorf("%s: %d waves, want %d", c.name, waves, c.waves)
+			}
+		})
+	}
+}
