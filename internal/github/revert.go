@@ -40,8 +40,9 @@ type reverting struct {
 	res   rollback.RevertResult
 	// goodTree is the tree of Good, headTree that of the tip.
 	goodTree, headTree string
-	diff               comparison // Good...Bad
+	diff               comparison // Good...Bad, when reading is done
 	diffErr            error
+	reading            sync.WaitGroup
 	complete           bool   // every commit of the range is listed
 	temp               string // the temporary branch, while there may be one
 }
@@ -95,6 +96,7 @@ func (r *reverting) once(ctx context.Context) (res rollback.RevertResult, err er
 	if r.req.DryRun {
 		return r.foresee(ctx)
 	}
+	defer r.reading.Wait()
 	if err := r.compute(ctx); err != nil {
 		if p, ok := r.stands(); ok && errors.As(err, new(*rollback.RevertConflict)) {
 			r.res.Outcome, r.res.PR = rollback.RevertAlready, p
@@ -205,12 +207,10 @@ func (r *reverting) rangeOfPull(ctx context.Context, pr rollback.PullRequest, ow
 	if !shaForm.MatchString(string(pr.MergeCommit)) {
 		return r.rejected(fmt.Errorf("pull request #%d does not name the commit it was merged as", pr.Number))
 	}
-	var line []rollback.Change
 	at := rollback.FindChange(r.log.line, pr.MergeCommit)
-	if at >= 0 {
-		line = r.log.written(r.log.line[at:])
-	}
-	if at < 0 || len(line) < pr.Commits && len(line[0].Parents) < 2 { // older than the log
+	line := r.log.written(r.log.line[max(at, 0):])
+	short := len(line) < pr.Commits && len(line[len(line)-1].Parents) > 0
+	if at < 0 || short && len(line[0].Parents) < 2 { // older than the log
 		err := together(
 			func() (err error) {
 				if at < 0 {
@@ -426,38 +426,26 @@ func (r *reverting) describe() error {
 	}
 	r.res.Keys = rollback.IssueKeys(texts...)
 	if !r.complete {
-		if n := r.diff.Total - len(r.res.Undoes); n > 0 {
-			r.res.More = n
-		}
+		r.res.More = max(r.diff.Total-len(r.res.Undoes), 0)
 	}
 	return nil
 }
 
-// compute finds the tree of the result, and reads beside it what the text of the pull request needs.
+// compute finds the tree of the result. The files of the range, which only the text of the pull request needs, are read
+// meanwhile and beyond.
 func (r *reverting) compute(ctx context.Context) error {
-	var tree string
-	err := together(
-		func() error {
-			r.diff, r.diffErr = r.compare(ctx, r.res.Range.Good, r.res.Range.Bad)
-			return nil
-		},
-		func() (err error) {
-			if r.res.Tip {
-				tree = r.goodTree
-				return nil
-			}
-			tree, err = r.merge(ctx)
-			return err
-		},
-	)
-	if refusalIn(err).status == http.StatusConflict && errors.Is(err, errConflict) {
+	r.reading.Go(func() { r.diff, r.diffErr = r.compare(ctx, r.res.Range.Good, r.res.Range.Bad) })
+	if r.res.Tip {
+		r.res.Tree = r.goodTree
+		return nil
+	}
+	tree, err := r.merge(ctx)
+	if errors.Is(err, errConflict) {
+		r.reading.Wait()
 		return r.conflict(ctx)
 	}
-	if err != nil {
-		return err
-	}
 	r.res.Tree = tree
-	return r.describe()
+	return err
 }
 
 // errConflict is GitHub's word that the merge does not go by itself.
@@ -515,6 +503,10 @@ func (f *Forge) mergeInto(ctx context.Context, branch string, head rollback.Comm
 
 // open makes the commit, the branch and the pull request.
 func (r *reverting) open(ctx context.Context) (rollback.RevertResult, error) {
+	if !r.complete { // then the title needs the number of commits
+		r.reading.Wait()
+		r.res.More = max(r.diff.Total-len(r.res.Undoes), 0)
+	}
 	title := rollback.RevertTitle(r.res.Undoes, r.res.More, r.res.Range, r.req.Reland)
 	message := rollback.RevertMessage(title, r.res.Range, r.res.Head, r.req.Story)
 	var made commit
@@ -551,6 +543,10 @@ func (r *reverting) open(ctx context.Context) (rollback.RevertResult, error) {
 	}
 	if now != r.res.Head {
 		return r.res, errRetry
+	}
+	r.reading.Wait()
+	if err := r.describe(); err != nil {
+		return r.res, err
 	}
 	p, adopted, err := r.createPull(ctx, title, branch, made.Commit)
 	if err != nil {

@@ -1,0 +1,335 @@
+package github
+
+import (
+	"errors"
+	"net/http"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rollback-tools/rollback/internal/fake"
+	fakegh "github.com/rollback-tools/rollback/internal/fake/github"
+	"github.com/rollback-tools/rollback/internal/rollback"
+)
+
+type fakeRequest = fake.Request
+
+func shell(t testing.TB, dir, line string) (string, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", line)
+	cmd.Dir = dir
+	cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + dir, "GIT_CONFIG_GLOBAL=/dev/null", "GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=ada@example.com",
+		"GIT_COMMITTER_NAME=Ada", "GIT_COMMITTER_EMAIL=ada@example.com"}
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+var pay = lines(20, "pay")
+
+// Everything that can be undone, at the tip and below it. What must be left of pay.go says what was undone.
+func TestRevert(t *testing.T) {
+	t.Parallel()
+	bad := edit(pay, map[int]string{2: "bad"})
+	for _, c := range []struct {
+		name   string
+		method string // of the bad pull request; "push" for a commit
+		later  bool   // something else was merged since
+		parts  int
+		ask    func(n int, bad, good rollback.Commit) rollback.RevertRequest
+		want   rollback.MergeMethod
+		waves  int
+	}{
+		{"squash at the tip", "squash", false, 1, byPR, "squash", 5},
+		{"squash of three", "squash", true, 3, byPR, "squash", 8},
+		{"rebase of three", "rebase", true, 3, byPR, "rebase", 8},
+		{"rebase of three at the tip", "rebase", false, 3, byPR, "rebase", 5},
+		{"merge commit", "merge", true, 2, byPR, "merge", 8},
+		{"merge commit at the tip", "merge", false, 2, byPR, "merge", 5},
+		{"commit", "push", true, 1, byCommit, "", 8},
+		{"short commit", "push", true, 1, func(n int, bad, good rollback.Commit) rollback.RevertRequest {
+			return rollback.RevertRequest{Commit: bad[:8]}
+		}, "", 8},
+		{"range", "push", true, 3, byRange, "", 8},
+		{"to", "push", false, 2, func(_ int, _, good rollback.Commit) rollback.RevertRequest { return rollback.RevertRequest{To: good} }, "", 5},
+		{"to, with more since", "push", true, 2, func(_ int, _, good rollback.Commit) rollback.RevertRequest { return rollback.RevertRequest{To: good} }, "", 5},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, fakegh.RepositoryOptions{})
+			good := w.head()
+			parts := []map[string]string{{"pay.go": bad}, {"extra.go": "package pay // bad\n"}, {"db/migration/V2__bad.sql": "drop\n"}}[:c.parts]
+			var n int
+			var tip rollback.Commit
+			if c.method == "push" {
+				for _, files := range parts {
+					tip = w.push("PAY-7: bad change", files)
+				}
+			} else {
+				n, tip = w.pull("feature", "PAY-7: bad change", c.method, parts...)
+			}
+			want := w.tree(good)
+			if c.later {
+				later := w.push("later", map[string]string{"later.go": "package later\n"})
+				want = mustGit(t, w.repo.Dir(), nil, "merge-tree", "--write-tree", string(later), mustGit(t, w.repo.Dir(), nil, "commit-tree", "-p", string(tip), "-m", "x", string(good)+"^{tree}"))
+				if strings.HasPrefix(c.name, "to") {
+					want = w.tree(good)
+				}
+			}
+			head := w.head()
+			w.server.Latency(100 * time.Millisecond)
+			w.server.Reset()
+			req := c.ask(n, tip, good)
+			req.Story = rollback.Story{Reason: "checkout fails for everybody", By: "ada"}
+			req.Labels, req.Authors = []string{"rollback"}, true
+			res, err := w.Revert(t.Context(), req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := w.waves(); got != c.waves {
+				t.Errorf("%d waves, want %d", got, c.waves)
+			}
+			if res.Outcome != rollback.RevertOpened || res.Method != c.want || res.Tree != want || len(res.Notes) > 0 {
+				t.Errorf("%+v, want tree %s", res, want)
+			}
+			w.check(res, head)
+			p, ok := w.repo.Pull(res.PR.Number)
+			if !ok || !slices.Equal(p.Labels, []string{"rollback"}) || !strings.HasPrefix(p.Title, `Revert "`) || !strings.Contains(p.Body, "checkout fails for everybody") || !strings.Contains(p.Body, res.Check) {
+				t.Errorf("pull request %+v", p)
+			}
+			w.server.Latency(0)
+			again, err := w.Revert(t.Context(), req)
+			if err != nil || again.Outcome != rollback.RevertAdopted || again.PR.Number != res.PR.Number || again.Commit != res.Commit || again.Check != res.Check {
+				t.Errorf("again: %+v, %v", again, err)
+			}
+			if len(w.reverts()) != 1 {
+				t.Errorf("open pull requests: %+v", w.reverts())
+			}
+			w.land(res.PR.Number, "squash")
+			if got := w.tree(w.head()); got != want {
+				t.Errorf("after the merge the tree is %s, want %s", got, want)
+			}
+			if strings.HasPrefix(c.name, "to") { // what is after good is another range now
+				return
+			}
+			done, err := w.Revert(t.Context(), req)
+			if err != nil || done.Outcome != rollback.RevertAlready || done.PR.Number != res.PR.Number {
+				t.Errorf("after the merge: %+v, %v", done, err)
+			}
+			w.tidy()
+		})
+	}
+}
+
+func byPR(n int, _, _ rollback.Commit) rollback.RevertRequest { return rollback.RevertRequest{PR: n} }
+func byCommit(_ int, bad, _ rollback.Commit) rollback.RevertRequest {
+	return rollback.RevertRequest{Commit: bad}
+}
+func byRange(_ int, bad, good rollback.Commit) rollback.RevertRequest {
+	return rollback.RevertRequest{Range: rollback.Range{Good: good, Bad: bad}}
+}
+
+// A later change of the same lines: nothing is opened, nothing is left, and everything needed to finish is said. The
+// commands do what they say.
+func TestRevertConflict(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, fakegh.RepositoryOptions{})
+	n, _ := w.pull("feature", "bad change", "squash", map[string]string{"pay.go": edit(pay, map[int]string{2: "bad"}), "new.go": "package pay\n"})
+	m, _ := w.pull("fix", "later fix", "squash", map[string]string{"pay.go": edit(pay, map[int]string{2: "later"})})
+	_, err := w.Revert(t.Context(), rollback.RevertRequest{PR: n})
+	var c *rollback.RevertConflict
+	if !errors.As(err, &c) {
+		t.Fatalf("%v", err)
+	}
+	if len(c.Files) != 1 || c.Files[0].Path != "pay.go" || len(c.Files[0].Since) != 1 || c.Files[0].Since[0].PR != m || c.Unlisted != "" {
+		t.Errorf("%+v", c)
+	}
+	if text := err.Error(); !strings.Contains(text, "in pay.go") {
+		t.Error(text)
+	}
+	w.tidy()
+	if len(w.reverts()) != 0 {
+		t.Errorf("opened %+v", w.reverts())
+	}
+	work := t.TempDir()
+	mustGit(t, work, nil, "clone", "-q", w.repo.Dir(), "c")
+	work += "/c"
+	for i, line := range c.Commands {
+		if strings.HasPrefix(line, "git push") {
+			break
+		}
+		out, err := shell(t, work, line)
+		if stops := i == 2; stops != (err != nil) {
+			t.Fatalf("%s: %v\n%s", line, err, out)
+		}
+	}
+	if got := mustGit(t, work, nil, "log", "-1", "--format=%P %B"); !strings.HasPrefix(got, string(w.head())+" Revert") || !strings.Contains(got, c.Range.Trailer()) {
+		t.Errorf("by hand: %s", got)
+	}
+}
+
+func TestDryRun(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, fakegh.RepositoryOptions{})
+	n, _ := w.pull("feature", "PAY-7: bad change", "squash", map[string]string{"pay.go": edit(pay, map[int]string{2: "bad"}), "db/migration/V2__x.sql": "create\n", "go.sum": "b\n"})
+	w.push("later", map[string]string{"pay.go": edit(edit(pay, map[int]string{2: "bad"}), map[int]string{15: "later"})})
+	w.server.Reset()
+	res, err := w.Revert(t.Context(), rollback.RevertRequest{PR: n, DryRun: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range w.server.Requests() {
+		if r.Method != http.MethodGet && !strings.HasPrefix(r.Op, "graphql:repository") {
+			t.Errorf("a dry run has sent %s", r.Op)
+		}
+	}
+	if res.Outcome != rollback.RevertPlanned || !slices.Equal(res.Overlap, []string{"pay.go"}) || !slices.Equal(res.Keys, []string{"PAY-7"}) ||
+		rollback.DiffStat(res.Files) != "3 files changed, 2 insertions(+), 3 deletions(-)" {
+		t.Errorf("%+v: %s", res, rollback.DiffStat(res.Files))
+	}
+	var kinds []string
+	for _, r := range res.Risks {
+		kinds = append(kinds, r.Name)
+	}
+	if slices.Sort(kinds); !slices.Equal(kinds, []string{"Flyway", "lock file"}) {
+		t.Errorf("risks %v", kinds)
+	}
+}
+
+// A revert is reverted, and the title says so; then the first one can be made again.
+func TestReland(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, fakegh.RepositoryOptions{})
+	n, _ := w.pull("feature", "bad change", "squash", map[string]string{"pay.go": edit(pay, map[int]string{2: "bad"})})
+	with := w.tree(w.head())
+	first, err := w.Revert(t.Context(), rollback.RevertRequest{PR: n})
+	if err != nil {
+		t.Fatal(err)
+	}
+	without := first.Tree
+	w.land(first.PR.Number, "squash")
+	second, err := w.Revert(t.Context(), rollback.RevertRequest{PR: first.PR.Number, Reland: true})
+	if err != nil || second.Tree != with || !strings.HasPrefix(second.PR.Title, `Reapply "bad change`) {
+		t.Fatalf("%+v, %v", second, err)
+	}
+	w.check(second, w.head())
+	w.land(second.PR.Number, "merge")
+	third, err := w.Revert(t.Context(), rollback.RevertRequest{PR: n})
+	if err != nil || third.Outcome != rollback.RevertOpened || third.Tree != without || third.PR.Number == first.PR.Number {
+		t.Fatalf("%+v, %v", third, err)
+	}
+	w.check(third, w.head())
+}
+
+// The base moves while the revert is made: it is made again on the new tip. Where it never stops moving, that is said.
+func TestBaseMoves(t *testing.T) {
+	t.Parallel()
+	for _, times := range []int{1, 2, 99} {
+		w := newWorld(t, fakegh.RepositoryOptions{})
+		n, _ := w.pull("feature", "bad change", "squash", map[string]string{"pay.go": edit(pay, map[int]string{2: "bad"})})
+		w.push("later", map[string]string{"later.go": "package later\n"})
+		moved := 0
+		w.server.Inject(fake.Fault{Op: "git/create-ref", Hold: func(r *http.Request) {
+			if moved++; moved <= 2*times {
+				w.push("meanwhile", map[string]string{"other.go": lines(moved, "other")})
+			}
+		}})
+		res, err := w.Revert(t.Context(), rollback.RevertRequest{PR: n})
+		if times == 99 {
+			if rollback.KindOf(err) != rollback.Conflict || len(w.reverts()) != 0 {
+				t.Errorf("%+v, %v", res, err)
+			}
+			w.tidy()
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.check(res, w.head())
+		if len(w.reverts()) != 1 {
+			t.Errorf("%+v", w.reverts())
+		}
+	}
+}
+
+// Commits that are not on the branch, pull requests that are not merged or go elsewhere, ranges the wrong way round.
+func TestRevertRefuses(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, fakegh.RepositoryOptions{})
+	root := w.head()
+	bad := w.push("bad change", map[string]string{"pay.go": edit(pay, map[int]string{2: "bad"})})
+	stray := w.commit("hotfix", "bad change", map[string]string{"hot.go": "package hot\n"})
+	open, err := w.repo.OpenPull(fakegh.PullOptions{Head: "hotfix", Title: "hotfix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.push("later", map[string]string{"later.go": "package later\n"})
+	for _, c := range []struct {
+		name string
+		req  rollback.RevertRequest
+		kind rollback.CallKind
+		text string
+	}{
+		{"nothing", rollback.RevertRequest{}, rollback.Rejected, "say what to undo"},
+		{"two things", rollback.RevertRequest{PR: 1, Commit: bad}, rollback.Rejected, "say what to undo"},
+		{"no commit", rollback.RevertRequest{Commit: "main"}, rollback.Rejected, "7 to 40 hex digits"},
+		{"path", rollback.RevertRequest{Commit: "../../../user"}, rollback.Rejected, "7 to 40 hex digits"},
+		{"stray", rollback.RevertRequest{Commit: stray}, rollback.Rejected, "is not on main; " + bad.Short() + " there has the same title"},
+		{"unknown", rollback.RevertRequest{Commit: "0123456789012345678901234567890123456789"}, rollback.NotFound, "has no commit 0123456"},
+		{"root", rollback.RevertRequest{Commit: root}, rollback.Rejected, "first commit"},
+		{"open", rollback.RevertRequest{PR: open}, rollback.Rejected, "open, not merged"},
+		{"no pull request", rollback.RevertRequest{PR: 4711}, rollback.NotFound, "404"},
+		{"wrong way round", rollback.RevertRequest{Range: rollback.Range{Good: bad, Bad: root}}, rollback.Rejected, "does not lie before"},
+		{"same", rollback.RevertRequest{To: w.head()}, rollback.Rejected, "nothing to undo"},
+		{"good elsewhere", rollback.RevertRequest{Range: rollback.Range{Good: stray, Bad: bad}}, rollback.Rejected, "does not lie before"},
+	} {
+		res, err := w.Revert(t.Context(), c.req)
+		if rollback.KindOf(err) != c.kind || err == nil || !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%s: %+v, %v", c.name, res, err)
+		}
+	}
+	if len(w.reverts()) != 0 {
+		t.Errorf("opened %+v", w.reverts())
+	}
+	w.tidy()
+}
+
+// People's own reverts: GitHub's button, and a branch of that name with somebody's work on it.
+func TestAdopt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, fakegh.RepositoryOptions{})
+	n, tip := w.pull("feature", "bad change", "squash", map[string]string{"pay.go": edit(pay, map[int]string{2: "bad"})})
+	good := rollback.Commit(mustGit(t, w.repo.Dir(), nil, "rev-parse", string(tip)+"^"))
+	w.commit("revert-1-feature", `Revert "bad change"`, map[string]string{"pay.go": pay})
+	button, err := w.repo.OpenPull(fakegh.PullOptions{Head: "revert-1-feature", Title: `Revert "bad change"`, Body: "Reverts acme/payments#1"})
+	if err != nil || n != 1 {
+		t.Fatal(n, err)
+	}
+	res, err := w.Revert(t.Context(), rollback.RevertRequest{PR: n})
+	if err != nil || res.Outcome != rollback.RevertAdopted || res.PR.Number != button || res.Check != "" || len(res.Notes) != 1 {
+		t.Errorf("%+v, %v", res, err)
+	}
+	if err := w.repo.ClosePull(button, "octocat"); err != nil {
+		t.Fatal(err)
+	}
+	// Our name, somebody else's work, no pull request: it is left alone.
+	name := rollback.RevertBranch(rollback.BranchPrefix, rollback.Range{Good: good, Bad: tip}, 1)
+	theirs := w.commit(name, "my own try", map[string]string{"mine.txt": "mine\n"})
+	res, err = w.Revert(t.Context(), rollback.RevertRequest{PR: n})
+	if err != nil || res.Outcome != rollback.RevertOpened || res.PR.Head != name+"-2" {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	w.check(res, w.head())
+	if w.repo.Head(name) != string(theirs) {
+		t.Error("somebody's branch was moved")
+	}
+	// Closed by a person and asked for again: the same branch, another pull request.
+	if err := w.repo.ClosePull(res.PR.Number, "octocat"); err != nil {
+		t.Fatal(err)
+	}
+	again, err := w.Revert(t.Context(), rollback.RevertRequest{PR: n})
+	if err != nil || again.Outcome != rollback.RevertOpened || again.PR.Number == res.PR.Number || again.PR.Head != res.PR.Head {
+		t.Fatalf("%+v, %v", again, err)
+	}
+}
