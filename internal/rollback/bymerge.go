@@ -92,18 +92,21 @@ func (r *run) merge(ctx context.Context) (Outcome, string, error) {
 	if m.Commit != "" {
 		return StepAlready, m.Commit.Short(), nil
 	}
-	var state MergeState
-	var err error
-	if r.World.Place.Followed.AutoMerge {
+	ask := r.World.Place.Followed.AutoMerge // until the forge has taken it
+	look := func() (state MergeState, err error) {
+		if !ask {
+			return r.World.PullRequests.MergeState(ctx, m.PR)
+		}
 		act, done := acting(ctx, grace)
+		defer done()
 		state, err = r.World.PullRequests.Merge(act, m.PR)
-		done()
-	} else {
-		state, err = r.World.PullRequests.MergeState(ctx, m.PR)
+		ask = err != nil
+		return state, err
 	}
 	deadline := time.Now().Add(r.Limits.Merge)
 	last := ""
 	for {
+		state, err := look()
 		switch {
 		case err != nil && !passing(err):
 			return "", "", &Error{Exit: r.exit(), What: fmt.Sprintf("pull request #%d could not be merged", m.PR), Err: err, Next: fixes(err)}
@@ -132,7 +135,6 @@ func (r *run) merge(ctx context.Context) (Outcome, string, error) {
 		if !pause(ctx, min(r.Limits.Slow, time.Until(deadline)+time.Millisecond)) {
 			return "", "", ctx.Err()
 		}
-		state, err = r.World.PullRequests.MergeState(ctx, m.PR)
 	}
 }
 
@@ -150,7 +152,7 @@ func (r *run) build(ctx context.Context) (Outcome, string, error) {
 		case err == nil && len(builds) > 0:
 			b = builds[0]
 			continue
-		case err == nil && f.CommitParameter != "" && !time.Now().Before(asked):
+		case err == nil && f.CommitParameter != "" && r.World.Starter != nil && !time.Now().Before(asked):
 			act, done := acting(ctx, grace)
 			started, err := r.World.Starter.Start(act, BuildRequest{Job: f.Job, ID: r.entry.ID, Parameters: map[string]string{f.CommitParameter: string(m.Commit)}})
 			done()
@@ -180,6 +182,8 @@ func (r *run) build(ctx context.Context) (Outcome, string, error) {
 			return "", "", ctx.Err()
 		case follow.Err() != nil:
 			return "", "", &Error{Exit: Pending, What: fmt.Sprintf("build %s did not end within %s", b, Span(r.Limits.Build)), Next: []string{"it goes on: " + b.URL}}
+		case err != nil && passing(err):
+			return "", "", &Error{Exit: Pending, What: "build " + b.String() + " cannot be followed any more", Err: err, Next: []string{"it goes on: " + b.URL}}
 		case err != nil:
 			return "", "", &Error{Exit: r.exit(), What: "build " + b.String() + " could not be followed", Err: err, Next: fixes(err)}
 		}
@@ -196,29 +200,44 @@ func (r *run) build(ctx context.Context) (Outcome, string, error) {
 func (r *run) image(ctx context.Context) (Outcome, string, error) {
 	s, m := r.survey, &r.entry.Merge
 	refs := []string{string(m.Commit)}
-	for _, n := range []int{7, 8, 10, 12} {
-		refs = append(refs, string(m.Commit)[:n])
+	for _, n := range []int{12, 10, 8, 7} {
+		refs = append(refs, string(m.Commit)[:min(n, len(m.Commit))])
 	}
 	deadline := time.Now().Add(r.Limits.Image)
 	for {
 		images, err := r.World.Registry.Images(ctx, s.Repository.Name, refs...)
+		found := tagged(images, refs)
+		if err == nil && found.Digest != "" {
+			r.stamped = true // whatever deploys it may be at work by now
+			if err = r.aim(ctx, found); err == nil {
+				return StepDone, describe(found), nil
+			}
+		}
 		if err != nil && !passing(err) {
 			return "", "", &Error{Exit: r.exit(), What: "the image of the merge commit cannot be read", Err: err, Next: fixes(err)}
 		}
-		if err == nil && len(images) > 0 {
-			if err := r.aim(ctx, images[0]); err != nil {
-				return "", "", err
-			}
-			r.stamped = true // whatever deploys it may be at work by now
-			return StepDone, describe(images[0]), nil
-		}
 		if !time.Now().Before(deadline) {
+			if err != nil {
+				return "", "", &Error{Exit: Pending, What: "the image of the merge commit cannot be read", Err: err, Next: fixes(err)}
+			}
 			return "", "", &Error{Exit: Pending, What: fmt.Sprintf("no image of %s in repository %s yet", m.Commit.Short(), s.Repository.Name), Next: []string{"run again when its build has pushed it"}}
 		}
 		if !pause(ctx, min(r.Limits.Slow, time.Until(deadline)+time.Millisecond)) {
 			return "", "", ctx.Err()
 		}
 	}
+}
+
+// tagged is the image that carries the first of the tags that any carries, the zero image if none does.
+func tagged(images []Image, tags []string) Image {
+	for _, t := range tags {
+		for _, i := range images {
+			if i.HasTag(t) {
+				return i
+			}
+		}
+	}
+	return Image{}
 }
 
 // aim makes an image the target that rollout and verify wait for.
@@ -228,7 +247,7 @@ func (r *run) aim(ctx context.Context, i Image) error {
 	for len(refs) > 0 { // the manifest, then the platforms of an index
 		found, err := r.World.Registry.Manifests(ctx, s.Repository.Name, refs...)
 		if err != nil {
-			return &Error{Exit: r.exit(), What: "the manifest of " + i.Digest.Short() + " cannot be read", Err: err, Next: fixes(err)}
+			return err
 		}
 		refs = nil
 		for _, m := range found {
@@ -259,7 +278,7 @@ func (r *run) deployed(ctx context.Context) (Outcome, string, error) {
 		var progress []Progress
 		for i, o := range obs {
 			p := Progress{Workload: o.Workload.Ref, Desired: o.Workload.Rollout.Desired}
-			var fresh []Pod
+			var fresh []Pod // those that are to run the target, as far as can be told
 			for _, pod := range o.Pods {
 				switch {
 				case pod.Terminating:
@@ -267,10 +286,12 @@ func (r *run) deployed(ctx context.Context) (Outcome, string, error) {
 					p.New++
 					if pod.Ready {
 						p.Ready++
+					} else {
+						fresh = append(fresh, pod)
 					}
 				default:
 					p.Old++
-					if pod.Created.After(r.entry.StartedAt) {
+					if len(r.survey.reported(pod)) == 0 && pod.Created.After(r.entry.StartedAt) { // it has not started anything yet
 						fresh = append(fresh, pod)
 					}
 				}
@@ -297,8 +318,15 @@ func (r *run) deployed(ctx context.Context) (Outcome, string, error) {
 		return false, nil
 	})
 	if errors.Is(err, errDeadline) {
-		return "", "", &Error{Exit: Unverified, What: fmt.Sprintf("the pods do not run the new image after %s: %s", Span(r.Limits.Rollout), missing), Err: quiet{err},
+		e := &Error{Exit: Unverified, What: fmt.Sprintf("the pods do not run the new image after %s: %s", Span(r.Limits.Rollout), missing), Err: quiet{err},
 			Next: []string{"look at the deploy job; if it restarts nothing: rollback restart " + r.plan.Scope.flags()}}
+		if err != errDeadline { // the cluster went silent: what was seen last is old
+			e.What, e.Err = fmt.Sprintf("the rollout could not be followed to its end within %s", Span(r.Limits.Rollout)), err
+			if missing != "" {
+				e.What += " (last seen: " + missing + ")"
+			}
+		}
+		return "", "", e
 	}
 	if err != nil {
 		return "", "", err

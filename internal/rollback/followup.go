@@ -66,6 +66,14 @@ func (s *Survey) preview(ctx context.Context, w World) {
 	if !s.reverts(w) || s.Resume != nil && (s.Resume.Merge.PR != 0 || s.Resume.Method == MethodRetag) {
 		return // what is undone was shown when it was decided
 	}
+	if s.Request.Method != MethodRevert {
+		if s.RevertErr = s.forgeSilent; s.RevertErr != nil {
+			return
+		}
+		brief, cancel := context.WithTimeout(ctx, asideLimit)
+		defer cancel()
+		ctx = brief
+	}
 	r, _ := s.undoing()
 	res, err := w.Reverter.Revert(ctx, RevertRequest{Range: r, DryRun: true, Rules: w.Place.Followed.Rules})
 	if err == nil {
@@ -94,7 +102,11 @@ func (s *Survey) inspectRevert(w World) {
 	case errors.As(s.RevertErr, &stranger):
 		s.find(severity, "not-on-branch", stranger.Error(), "revert by hand what brought it into production")
 	default:
-		s.find(severity, "forge-unread", "the forge could not be asked: "+s.RevertErr.Error(), "the image part works without it; the revert stays owed")
+		remedy := "the image part works without it; the revert stays owed"
+		if severity == Block {
+			remedy = cmpOr(FixOf(s.RevertErr), "run again when the forge answers; to bring production back at once: the same command with --method retag")
+		}
+		s.find(severity, "forge-unread", "the forge could not be asked: "+s.RevertErr.Error(), remedy)
 	}
 	if s.Revert == nil {
 		return

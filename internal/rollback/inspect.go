@@ -65,11 +65,12 @@ func (s *Survey) inspectRegistry() {
 		s.find(Block, "tag-immutable", fmt.Sprintf("repository %s does not let :%s be moved", repo.Name, tag),
 			fmt.Sprintf("let this one tag move: set the tag mutability to IMMUTABLE_WITH_EXCLUSION with the filter %q; or pin the workload: %s", tag, s.pinCommand()))
 	}
-	switch target.Status {
-	case Archived:
+	switch {
+	case s.Request.Method == MethodRevert: // builds the target anew
+	case target.Status == Archived:
 		s.find(Block, "target-archived", "the target is archived: a pull answers 404",
 			fmt.Sprintf("restore it, which takes up to 20 minutes: aws ecr update-image-storage-class --repository-name %s --image-id imageDigest=%s --target-storage-class STANDARD", repo.Name, target.Digest))
-	case Activating:
+	case target.Status == Activating:
 		s.find(Block, "target-archived", "the target is being restored from the archive: up to 20 minutes", "run again when it is active")
 	}
 	if s.Resume == nil && s.Request.Act != ActUndo {

@@ -139,6 +139,8 @@ type Survey struct {
 	buildsErr error
 	// hasBuilds says that there is a CI system to ask about the deploy job, owes that the run opens a revert.
 	hasBuilds, owes bool
+	// forgeSilent is why the commits are not known, where the forge let us wait in vain.
+	forgeSilent error
 
 	Findings []Finding
 
@@ -151,6 +153,10 @@ type Survey struct {
 // countLimit bounds what is read of a repository for the sake of a lifecycle rule that counts images: one page. A rule
 // that keeps N leaves about N, so a repository with such a rule is rarely larger.
 const countLimit = 1000
+
+// asideLimit is how long a survey waits for what the image part of a rollback can do without: commits, builds, what the
+// revert would be.
+const asideLimit = 10 * time.Second
 
 // Look surveys the world for a request: reads only, in waves of calls that do not depend on each other.
 func Look(ctx context.Context, w World, req Request, now time.Time) (*Survey, error) {
@@ -222,16 +228,23 @@ func Look(ctx context.Context, w World, req Request, now time.Time) (*Survey, er
 	}
 	if w.Commits != nil {
 		calls = append(calls, func(ctx context.Context) error {
+			brief, cancel := context.WithTimeout(ctx, asideLimit)
+			defer cancel()
 			var err error
-			if s.Changes, err = w.Commits.Recent(ctx); err != nil && ctx.Err() == nil {
+			if s.Changes, err = w.Commits.Recent(brief); err != nil && ctx.Err() == nil {
 				s.find(Info, "commits-unread", "commits could not be read: "+err.Error(), "")
+				if brief.Err() != nil { // once is enough to wait for it
+					s.forgeSilent = err
+				}
 			}
 			return nil
 		})
 	}
 	if w.Builds != nil && w.Place.Followed.Job != "" && req.Act != ActLook && req.Act != ActVerify {
 		calls = append(calls, func(ctx context.Context) error {
-			s.Builds, s.buildsErr = w.Builds.InFlight(ctx, w.Place.Followed.Job)
+			brief, cancel := context.WithTimeout(ctx, asideLimit)
+			defer cancel()
+			s.Builds, s.buildsErr = w.Builds.InFlight(brief, w.Place.Followed.Job)
 			return nil
 		})
 	}
