@@ -249,9 +249,9 @@ func TestSlowLog(t *testing.T) {
 	}))
 	defer server.Close()
 	c := client(t, server.URL)
-	c.r.timeout = 400 * time.Millisecond
+	c.r.timeout = time.Second
 	go func() {
-		tick := time.NewTicker(100 * time.Millisecond)
+		tick := time.NewTicker(150 * time.Millisecond)
 		defer tick.Stop()
 		for range 8 {
 			<-tick.C

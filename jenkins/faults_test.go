@@ -134,7 +134,7 @@ func TestEveryFaultOfEveryRead(t *testing.T) {
 				s.Push(web, string(good))
 				running(t, s, web, 1)
 				if f.fault.Hang {
-					c.r.timeout = 100 * time.Millisecond
+					c.r.timeout = 400 * time.Millisecond
 				}
 				injected, asked := counting(f.fault, a.op)
 				s.Inject(injected)
@@ -186,7 +186,7 @@ func TestEveryFaultOfATrigger(t *testing.T) {
 					t.Parallel()
 					s, c := world(t)
 					if f.fault.Hang {
-						c.r.timeout = 100 * time.Millisecond
+						c.r.timeout = 400 * time.Millisecond
 					}
 					job, op := payments, "POST buildWithParameters"
 					sent, maybe := f.sent, f.maybe
@@ -266,8 +266,9 @@ func TestEveryFaultOfAnIdempotentWrite(t *testing.T) {
 					t.Parallel()
 					s, c := world(t)
 					if f.fault.Hang {
-						c.r.timeout = 100 * time.Millisecond
+						c.r.timeout = 400 * time.Millisecond
 					}
+					c.grace = 20 * time.Millisecond
 					s.AddJob(web, jenkins.Job{Script: jenkins.Manual})
 					s.Push(web, string(good))
 					running(t, s, web, 1)
@@ -308,7 +309,7 @@ func TestEveryFaultOfTheCrumb(t *testing.T) {
 			t.Parallel()
 			s, c := world(t, withPassword)
 			if f.fault.Hang {
-				c.r.timeout = 100 * time.Millisecond
+				c.r.timeout = 400 * time.Millisecond
 			}
 			injected, _ := counting(f.fault, "GET crumbIssuer")
 			s.Inject(injected)

@@ -408,25 +408,41 @@ func TestStop(t *testing.T) {
 		{"freestyle", "", true, 1, true},
 		{"stubborn freestyle", "term", true, 3, false},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			s, con := world(t)
+		synctest.Test(t, func(t *testing.T) {
+			s := jenkins.New(jenkins.Options{})
+			defer s.Close()
 			s.AddJob(web, jenkins.Job{Script: jenkins.Manual, Stubborn: c.stubborn, Freestyle: c.freestyle})
-			b := start(t, con, web, "", nil).Build
-			b, err := con.Stop(ctxFor(t), b)
-			if c.ends && (err != nil || b.Result != "ABORTED" || b.State != rollback.BuildFinished) {
-				t.Errorf("%+v, %v", b, err)
+			con := virtual(t, s)
+			b, err := con.Start(t.Context(), rollback.BuildRequest{Job: web})
+			if err != nil {
+				t.Fatal(err)
+			}
+			begin := time.Now()
+			end, err := con.Stop(t.Context(), b.Build)
+			if c.ends && (err != nil || end.Result != "ABORTED" || end.State != rollback.BuildFinished) {
+				t.Errorf("%s: %+v, %v", c.name, end, err)
 			}
 			if !c.ends {
-				if f := callError(t, err); !f.Maybe || b.State != rollback.BuildRunning || !strings.Contains(err.Error(), "still runs") {
-					t.Errorf("%+v, %v", b, err)
+				if f := callError(t, err); !f.Maybe || end.State != rollback.BuildRunning || !strings.Contains(err.Error(), "still runs") {
+					t.Errorf("%s: %+v, %v", c.name, end, err)
 				}
 			}
-			if n := s.Count("POST stop") + s.Count("POST term") + s.Count("POST kill"); n != c.posts {
-				t.Errorf("%d posts", n)
+			if n := s.Count("POST stop") + s.Count("POST term") + s.Count("POST kill"); n != c.posts || time.Since(begin) > time.Duration(n)*11*time.Second {
+				t.Errorf("%s: %d posts in %s", c.name, n, time.Since(begin))
 			}
 		})
 	}
+}
+
+// virtual is a client without a network, for tests in virtual time.
+func virtual(t *testing.T, s *jenkins.Server) *Controller {
+	t.Helper()
+	c, err := New(Config{URL: "http://ci.acme.example", User: jenkins.UserName, Token: jenkins.Token})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.r.client.Transport = inProcess{s}
+	return c
 }
 
 func TestStopRaces(t *testing.T) {
@@ -657,11 +673,7 @@ func TestRestart(t *testing.T) {
 					b.Sleep(ctx, 20*time.Minute)
 					return ""
 				})
-				con, err := New(Config{URL: "http://ci.acme.example", User: jenkins.UserName, Token: jenkins.Token})
-				if err != nil {
-					t.Fatal(err)
-				}
-				con.r.client.Transport = inProcess{s}
+				con := virtual(t, s)
 				s.Down()
 				up := time.AfterFunc(c.down, func() { s.Up(3) })
 				defer up.Stop()
@@ -719,11 +731,7 @@ func TestVirtualQueue(t *testing.T) {
 		s := jenkins.New(jenkins.Options{Quiet: 5 * time.Second})
 		defer s.Close()
 		furnish(s)
-		con, err := New(Config{URL: "http://ci.acme.example", User: jenkins.UserName, Token: jenkins.Token})
-		if err != nil {
-			t.Fatal(err)
-		}
-		con.r.client.Transport = inProcess{s}
+		con := virtual(t, s)
 		item := rollback.Build{Job: web, Queue: s.Push(web, string(good))}
 		b, err := con.Look(t.Context(), item)
 		if err != nil || b.State != rollback.BuildQueued || !strings.HasPrefix(b.Why, "In the quiet period. Expires in 5.0 sec") {
@@ -771,11 +779,7 @@ func TestWaves(t *testing.T) {
 			defer s.Close()
 			furnish(s)
 			s.Push(web, string(good))
-			con, err := New(Config{URL: "http://ci.acme.example", User: jenkins.UserName, Token: jenkins.Token})
-			if err != nil {
-				t.Fatal(err)
-			}
-			con.r.client.Transport = inProcess{s}
+			con := virtual(t, s)
 			s.Latency(100 * time.Millisecond)
 			begin := time.Now()
 			if err := c.do(t.Context(), con); err != nil {
