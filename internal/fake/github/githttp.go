@@ -24,12 +24,13 @@ no() {
 	echo "error: $1" >&2
 	exit 1
 }
+case $ref in refs/pull/*) no "deny updating a hidden ref" ;; esac
 printf '%s\n' "$FAKE_GITHUB_RULES" | while IFS="$tab" read -r on rule text; do
 	[ "$on" = "$ref" ] || [ "$on" = '*' ] || continue
 	case $rule in
 	refuse) no "$text" ;;
 	force)
-		[ "$old" = $zero ] || [ "$new" != $zero ] && git merge-base --is-ancestor "$old" "$new" || [ "$old" = $zero ] || no "$text"
+		[ "$old" = $zero ] || { [ "$new" != $zero ] && git merge-base --is-ancestor "$old" "$new"; } || no "$text"
 		;;
 	esac
 	[ "$new" = $zero ] && continue
@@ -101,7 +102,6 @@ func (r *Repository) pushRules(who *access, branches []string) string {
 	if !who.can("workflows:write") {
 		line("*", "workflow", who.workflowText(workflows))
 	}
-	line("refs/pull", "refuse", "deny updating a hidden ref")
 	return b.String()
 }
 

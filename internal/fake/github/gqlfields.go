@@ -947,6 +947,8 @@ func (x *executor) pull(r *Repository, p *pull) any {
 						return slug
 					case "combinedSlug":
 						return r.owner + "/" + slug
+					case "organization":
+						return x.owner(r)
 					}
 					return missing("Team", name)
 				}}))

@@ -329,6 +329,9 @@ func TestClones(t *testing.T) {
 		t.Errorf("pushes: %+v", pushes)
 	}
 	c.git(full, "push", "--quiet", "origin", "--delete", "noise", "fee")
+	if out, err := c.tryGit(full, "push", "origin", "HEAD:refs/pull/9/head"); err == nil || !strings.Contains(out, "hidden ref") {
+		t.Errorf("push to refs/pull: %v: %s", err, out)
+	}
 	p, _ := r.Pull(n)
 	equal(t, "closed with its branch", p.Open, false)
 	equal(t, "not merged", p.Merged, false)

@@ -23,11 +23,10 @@ type issue struct {
 }
 
 type comment struct {
-	id        int64
-	user      string
-	body      string
-	created   time.Time
-	authorApp bool
+	id      int64
+	user    string
+	body    string
+	created time.Time
 }
 
 type review struct {
@@ -56,7 +55,6 @@ type pull struct {
 	testSHA       string // the test merge
 	testConflict  bool
 	landedCommits []string
-	maintainerMay bool
 	queuedAt      time.Time
 }
 

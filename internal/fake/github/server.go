@@ -43,6 +43,8 @@ type Options struct {
 	Now func() time.Time
 	// APIVersions are the values of X-GitHub-Api-Version that are taken: 2022-11-28.
 	APIVersions []string
+	// RateLimit is the primary limit, in requests an hour of all callers together: 5000.
+	RateLimit int
 }
 
 // Server is the loopback GitHub. All methods may be called at any time from any goroutine.
@@ -82,13 +84,16 @@ func New(o Options) (*Server, error) {
 	if o.APIVersions == nil {
 		o.APIVersions = []string{"2022-11-28"}
 	}
+	if o.RateLimit == 0 {
+		o.RateLimit = 5000
+	}
 	s := &Server{
 		repositories: map[int64]*Repository{},
 		names:        map[string]int64{},
 		users:        map[string]*user{},
 		tokens:       map[string]*access{},
 		apps:         map[int64]*app{},
-		rate:         rateLimit{limit: 5000},
+		rate:         rateLimit{limit: o.RateLimit},
 	}
 	if o.Dir == "" {
 		dir, err := os.MkdirTemp("", "fake-github-")

@@ -94,7 +94,7 @@ SOME_FIELDS = {
                 "convertPullRequestToDraft enqueuePullRequest dequeuePullRequest closePullRequest reopenPullRequest createPullRequest "
                 "updatePullRequest addComment addPullRequestReview deleteRef",
     "User": "id login name email databaseId url avatarUrl resourcePath createdAt updatedAt isViewer",
-    "Team": "id name slug databaseId url combinedSlug",
+    "Team": "id name slug databaseId url combinedSlug organization",
     "Organization": "id login name email databaseId url avatarUrl resourcePath createdAt updatedAt",
     "Bot": "id login databaseId url avatarUrl resourcePath createdAt updatedAt",
     "App": "id name slug databaseId url description createdAt updatedAt",
