@@ -14,7 +14,10 @@ import (
 	"github.com/rollback-tools/rollback/internal/rollback"
 )
 
-type fakeRequest = fake.Request
+type (
+	fakeRequest = fake.Request
+	httpRequest = http.Request
+)
 
 func shell(t testing.TB, dir, line string) (string, error) {
 	t.Helper()

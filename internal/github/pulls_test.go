@@ -1,0 +1,219 @@
+package github
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rollback-tools/rollback/internal/fake"
+	fakegh "github.com/rollback-tools/rollback/internal/fake/github"
+	"github.com/rollback-tools/rollback/internal/rollback"
+)
+
+// One call tells the newest commits with what people want to know of them; merge commits stand for what they brought.
+func TestRecent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, fakegh.RepositoryOptions{})
+	w.server.AddUser("ada", "Ada L", "ada@example.com")
+	squash, _ := w.pull("one", "first", "squash", map[string]string{"1": "1\n"}, map[string]string{"1": "2\n"})
+	rebase, _ := w.pull("two", "second", "rebase", map[string]string{"2": "1\n"}, map[string]string{"2": "2\n"})
+	merge, _ := w.pull("three", "third", "merge", map[string]string{"3": "1\n"}, map[string]string{"3": "2\n"})
+	pushed := w.push("by hand\n\nand why", map[string]string{"4": "4\n"})
+	w.server.Reset()
+	list, err := w.Recent(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(w.server.Requests()); n != 1 {
+		t.Errorf("%d requests", n)
+	}
+	var prs []int
+	for i, c := range list {
+		prs = append(prs, c.PR)
+		if len(c.Commit) != 40 || c.Title == "" || strings.Contains(c.Title, "\n") || c.Author != "octocat" || c.Date.IsZero() || c.URL == "" {
+			t.Errorf("%d: %+v", i, c)
+		}
+	}
+	if want := []int{0, merge, rebase, rebase, squash, 0}; !slices.Equal(prs, want) || list[0].Commit != pushed || len(list[1].Parents) != 2 {
+		t.Errorf("pull requests %v, want %v", prs, want)
+	}
+	if got := strings.Split(mustGit(t, w.repo.Dir(), nil, "log", "--first-parent", "--format=%H", "main"), "\n"); len(got) != len(list) || got[5] != string(list[5].Commit) {
+		t.Errorf("%v, want %v", list, got)
+	}
+}
+
+// Every gate is named.
+func TestMergeState(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		options fakegh.RepositoryOptions
+		set     func(w *world, n int)
+		missing []string // parts, in order
+		clean   bool
+	}{
+		{"nothing missing", fakegh.RepositoryOptions{}, func(*world, int) {}, nil, true},
+		{"computed on the way", fakegh.RepositoryOptions{MergeableAfter: 2}, func(*world, int) {}, nil, true},
+		{"reviews", fakegh.RepositoryOptions{}, func(w *world, _ int) { w.repo.Protect(fakegh.Protection{Branch: "main", Reviews: 2}) }, []string{"2 approving reviews"}, false},
+		{"reviews, classic", fakegh.RepositoryOptions{}, func(w *world, _ int) {
+			w.repo.Protect(fakegh.Protection{Branch: "main", Reviews: 1, Classic: true})
+		}, []string{"an approving review"}, false},
+		{"changes requested", fakegh.RepositoryOptions{}, func(w *world, n int) {
+			w.repo.Protect(fakegh.Protection{Branch: "main", Reviews: 1})
+			w.must(w.repo.Review(n, "hubot", "CHANGES_REQUESTED"))
+		}, []string{"a reviewer asks for changes"}, false},
+		{"checks", fakegh.RepositoryOptions{}, func(w *world, n int) {
+			w.repo.Protect(fakegh.Protection{Branch: "main", Checks: []string{"ci/test", "ci/lint", "ci/build"}})
+			w.must(w.repo.SetStatus("feature", "ci/test", "pending"))
+			w.must(w.repo.SetCheckRun("feature", "ci/build", "completed", "failure"))
+			w.must(w.repo.SetCheckRun("feature", "optional", "completed", "failure"))
+		}, []string{"required check ci/build: failure", "required check ci/lint: has not reported", "required check ci/test: pending"}, false},
+		{"checks, classic", fakegh.RepositoryOptions{}, func(w *world, n int) {
+			w.repo.Protect(fakegh.Protection{Branch: "main", Checks: []string{"ci/test"}, Classic: true})
+		}, []string{"required check ci/test: has not reported"}, false},
+		{"conflict", fakegh.RepositoryOptions{}, func(w *world, _ int) { w.push("later", map[string]string{"pay.go": "other\n"}) }, []string{"it conflicts with main"}, false},
+		{"behind", fakegh.RepositoryOptions{}, func(w *world, _ int) {
+			w.repo.Protect(fakegh.Protection{Branch: "main", Checks: []string{"ci"}, Strict: true})
+			w.must(w.repo.SetStatus("feature", "ci", "success"))
+			w.push("later", map[string]string{"later.go": "x\n"})
+		}, []string{"brought up to date with main"}, false},
+		{"closed", fakegh.RepositoryOptions{}, func(w *world, n int) { w.must(w.repo.ClosePull(n, "octocat")) }, []string{"closed without being merged"}, false},
+		{"queue", fakegh.RepositoryOptions{}, func(w *world, _ int) { w.repo.Protect(fakegh.Protection{Branch: "main", MergeQueue: true}) }, []string{"the merge queue"}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, c.options)
+			n := w.opened("feature", map[string]string{"pay.go": "mine\n"})
+			c.set(w, n)
+			m, err := w.MergeState(t.Context(), n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := m.Missing()
+			slices.Sort(got)
+			fits := len(got) == len(c.missing)
+			for i := range c.missing {
+				fits = fits && strings.Contains(got[i], c.missing[i])
+			}
+			if !fits || m.Clean != c.clean || m.PR.Number != n || m.PR.Base != "main" || m.PR.HeadCommit != rollback.Commit(w.repo.Head("feature")) || len(m.Notes) > 0 {
+				t.Errorf("missing %q, want %q; %+v", got, c.missing, m)
+			}
+		})
+	}
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) opened(branch string, files map[string]string) int {
+	w.t.Helper()
+	w.commit(branch, "change", files)
+	n, err := w.repo.OpenPull(fakegh.PullOptions{Head: branch, Title: "change"})
+	w.must(err)
+	return n
+}
+
+func TestMerge(t *testing.T) {
+	t.Parallel()
+	t.Run("now", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, fakegh.RepositoryOptions{NoSquash: true})
+		n := w.opened("feature", map[string]string{"pay.go": "mine\n"})
+		m, err := w.Merge(t.Context(), n)
+		if err != nil || m.PR.State != rollback.PullMerged || m.PR.MergeCommit != w.head() || m.PR.MergedAt.IsZero() {
+			t.Fatalf("%+v, %v", m, err)
+		}
+		again, err := w.Merge(t.Context(), n)
+		if err != nil || again.PR.MergeCommit != m.PR.MergeCommit || w.server.Count("pulls/merge") != 1 {
+			t.Errorf("again: %+v, %v", again, err)
+		}
+		p, err := w.PullRequest(t.Context(), n)
+		if err != nil || p.State != rollback.PullMerged || p.MergeCommit != w.head() {
+			t.Errorf("%+v, %v", p, err)
+		}
+	})
+	t.Run("when the check is green", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, fakegh.RepositoryOptions{AutoMerge: true})
+		n := w.opened("feature", map[string]string{"pay.go": "mine\n"})
+		w.repo.Protect(fakegh.Protection{Branch: "main", Checks: []string{"ci"}})
+		for range 2 {
+			m, err := w.Merge(t.Context(), n)
+			if err != nil || !m.AutoMerge || m.PR.State != rollback.PullOpen || !slices.Equal(m.Missing(), []string{"required check ci: has not reported"}) {
+				t.Fatalf("%+v, %v", m, err)
+			}
+		}
+		w.must(w.repo.SetStatus("feature", "ci", "success"))
+		m, err := w.MergeState(t.Context(), n)
+		if err != nil || m.PR.State != rollback.PullMerged {
+			t.Errorf("%+v, %v", m, err)
+		}
+	})
+	t.Run("auto-merge not allowed", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, fakegh.RepositoryOptions{})
+		n := w.opened("feature", map[string]string{"pay.go": "mine\n"})
+		w.repo.Protect(fakegh.Protection{Branch: "main", Reviews: 1})
+		m, err := w.Merge(t.Context(), n)
+		if rollback.KindOf(err) != rollback.Rejected || !strings.Contains(rollback.FixOf(err), "allow auto-merge") || len(m.Missing()) != 1 {
+			t.Errorf("%+v, %v", m, err)
+		}
+	})
+	t.Run("queue", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, fakegh.RepositoryOptions{AutoMerge: true})
+		n := w.opened("feature", map[string]string{"pay.go": "mine\n"})
+		w.repo.Protect(fakegh.Protection{Branch: "main", MergeQueue: true})
+		m, err := w.Merge(t.Context(), n)
+		if err != nil || !m.Queued || len(m.Missing()) != 1 || !strings.Contains(m.Missing()[0], "the merge queue (position") {
+			t.Fatalf("%+v, %v, %q", m, err, m.Missing())
+		}
+		if _, err := w.repo.MergeQueued("squash"); err != nil {
+			t.Fatal(err)
+		}
+		if m, err = w.Merge(t.Context(), n); err != nil || m.PR.State != rollback.PullMerged {
+			t.Errorf("%+v, %v", m, err)
+		}
+	})
+	t.Run("answer lost", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, fakegh.RepositoryOptions{})
+		n := w.opened("feature", map[string]string{"pay.go": "mine\n"})
+		w.server.Inject(fake.Fault{Op: "pulls/merge", After: true, Drop: true})
+		if m, err := w.Merge(t.Context(), n); err != nil || m.PR.State != rollback.PullMerged {
+			t.Errorf("%+v, %v", m, err)
+		}
+	})
+	t.Run("pushed meanwhile", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, fakegh.RepositoryOptions{})
+		n := w.opened("feature", map[string]string{"pay.go": "mine\n"})
+		w.server.Inject(fake.Fault{Op: "pulls/merge", Hold: func(*httpRequest) { w.commit("feature", "more", map[string]string{"x": "y\n"}) }, Times: 1})
+		if m, err := w.Merge(t.Context(), n); rollback.KindOf(err) != rollback.Conflict || rollback.FixOf(err) == "" || m.PR.State != rollback.PullOpen {
+			t.Errorf("%+v, %v", m, err)
+		}
+	})
+}
+
+// GitHub asks to wait: a short while is waited for, in writes too.
+func TestSecondaryLimit(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, fakegh.RepositoryOptions{})
+	n, _ := w.pull("feature", "change", "squash", map[string]string{"f.go": "package pay\n"})
+	w.server.SecondaryLimit("pulls/create", 403, 2*time.Second, 1)
+	w.server.SecondaryLimit("graphql:repository", 429, time.Second, 1)
+	res, err := w.Revert(t.Context(), rollback.RevertRequest{PR: n})
+	if err != nil || res.Outcome != rollback.RevertOpened || !slices.Equal(w.pauses.all(), []time.Duration{time.Second, 2 * time.Second}) {
+		t.Errorf("%+v, %v, slept %v", res, err, w.pauses.all())
+	}
+	w.server.SecondaryLimit("graphql:repository", 403, time.Minute, 1)
+	_, err = w.Recent(t.Context())
+	if e := asCall(err); e == nil || e.Kind != rollback.Throttled || e.RetryAfter != time.Minute {
+		t.Errorf("%v", err)
+	}
+}
