@@ -640,14 +640,16 @@ func (r *run) record(ctx context.Context) (Outcome, string, error) {
 	})
 	r.claimed = false // whatever came of it, there is nothing left to try
 	if err != nil {
-		if errors.Is(err, errLockLost) {
-			return "", "", err
-		}
-		r.note("the lock stays until it expires, %s after the last heartbeat", Span(LockExpiry))
 		exit := Pending
 		if !r.done(StepVerify) {
 			exit = r.exit()
 		}
+		if e := (*Error)(nil); errors.Is(err, errLockLost) && errors.As(err, &e) { // "refused" would say that nothing was done
+			lost := *e
+			lost.Exit = exit
+			return "", "", &lost
+		}
+		r.note("the lock stays until it expires, %s after the last heartbeat", Span(LockExpiry))
 		return "", "", &Error{Exit: exit, What: "the outcome could not be recorded", Err: err, Next: fixes(err)}
 	}
 	return StepDone, string(r.entry.State), nil
