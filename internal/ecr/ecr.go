@@ -40,8 +40,7 @@ type Registry struct {
 	account, region, host string
 
 	options awsconfig.Options
-	ecr     *ecr.Client
-	sts     *sts.Client
+	aws     operations
 }
 
 var (
@@ -68,7 +67,7 @@ func New(ctx context.Context, c Config) (*Registry, error) {
 	}
 	return &Registry{
 		account: c.Account, region: cfg.Region, host: Host(c.Account, cfg.Region),
-		options: o, ecr: ecr.NewFromConfig(cfg), sts: sts.NewFromConfig(cfg),
+		options: o, aws: operationsOf(ecr.NewFromConfig(cfg), sts.NewFromConfig(cfg)),
 	}, nil
 }
 
@@ -129,14 +128,14 @@ func (r *Registry) Repository(ctx context.Context, name string) (rollback.Reposi
 	var settingsErr, policyErr, callerErr error
 	var wave sync.WaitGroup
 	wave.Go(func() {
-		settings, settingsErr = r.ecr.DescribeRepositories(ctx, &ecr.DescribeRepositoriesInput{
+		settings, settingsErr = r.aws.DescribeRepositories(ctx, &ecr.DescribeRepositoriesInput{
 			RegistryId: &r.account, RepositoryNames: []string{name},
 		})
 	})
 	wave.Go(func() {
-		policy, policyErr = r.ecr.GetLifecyclePolicy(ctx, &ecr.GetLifecyclePolicyInput{RegistryId: &r.account, RepositoryName: &name})
+		policy, policyErr = r.aws.GetLifecyclePolicy(ctx, &ecr.GetLifecyclePolicyInput{RegistryId: &r.account, RepositoryName: &name})
 	})
-	wave.Go(func() { caller, callerErr = r.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{}) })
+	wave.Go(func() { caller, callerErr = r.aws.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{}) })
 	wave.Wait()
 
 	if settingsErr != nil {

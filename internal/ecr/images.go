@@ -142,12 +142,12 @@ func (r *Registry) describeImages(ctx context.Context, repository string, ids []
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	in := &ecr.DescribeImagesInput{RegistryId: &r.account, RepositoryName: &repository, ImageIds: ids, Filter: all()}
-	out, err := r.ecr.DescribeImages(ctx, in)
+	out, err := r.aws.DescribeImages(ctx, in)
 	var invalid *types.InvalidParameterException
 	if errors.As(err, &invalid) {
 		// AWS does not document whether a filter may stand beside ids.
 		in.Filter = nil
-		out, err = r.ecr.DescribeImages(ctx, in)
+		out, err = r.aws.DescribeImages(ctx, in)
 	}
 	if err != nil {
 		return nil, err
@@ -220,7 +220,7 @@ func (r *Registry) image(repository string, d types.ImageDetail) (rollback.Image
 func (r *Registry) batchGetImage(ctx context.Context, repository string, ids []types.ImageIdentifier) (*ecr.BatchGetImageOutput, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	out, err := r.ecr.BatchGetImage(ctx, &ecr.BatchGetImageInput{
+	out, err := r.aws.BatchGetImage(ctx, &ecr.BatchGetImageInput{
 		RegistryId: &r.account, RepositoryName: &repository, ImageIds: ids, AcceptedMediaTypes: rollback.MediaTypes(),
 	})
 	if err != nil {
@@ -327,7 +327,7 @@ func (r *Registry) List(ctx context.Context, repository string) iter.Seq2[[]roll
 func (r *Registry) page(ctx context.Context, repository string, token *string) ([]rollback.Image, *string, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	out, err := r.ecr.DescribeImages(ctx, &ecr.DescribeImagesInput{
+	out, err := r.aws.DescribeImages(ctx, &ecr.DescribeImagesInput{
 		RegistryId: &r.account, RepositoryName: &repository, Filter: all(), MaxResults: aws.Int32(imagesPerPage), NextToken: token,
 	})
 	if err != nil {

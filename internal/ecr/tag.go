@@ -82,7 +82,7 @@ func lost(kind rollback.CallKind) bool {
 func (r *Registry) putImage(ctx context.Context, repository string, m rollback.Manifest, tag string) (*ecr.PutImageOutput, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return r.ecr.PutImage(ctx, &ecr.PutImageInput{
+	return r.aws.PutImage(ctx, &ecr.PutImageInput{
 		RegistryId: &r.account, RepositoryName: &repository, ImageTag: &tag,
 		ImageManifest: aws.String(string(m.Bytes)), ImageManifestMediaType: aws.String(m.MediaType), ImageDigest: aws.String(string(m.Digest)),
 	}, func(o *ecr.Options) { o.Retryer = awsconfig.Writes(r.options) })
@@ -136,7 +136,7 @@ func (r *Registry) unlock(ctx context.Context, repository, tag string) string {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	unread := fmt.Sprintf("add the exclusion filter %q to the tag immutability of %s, or deploy by digest", tag, repository)
-	out, err := r.ecr.DescribeRepositories(ctx, &ecr.DescribeRepositoriesInput{RegistryId: &r.account, RepositoryNames: []string{repository}})
+	out, err := r.aws.DescribeRepositories(ctx, &ecr.DescribeRepositoriesInput{RegistryId: &r.account, RepositoryNames: []string{repository}})
 	if err != nil || len(out.Repositories) != 1 {
 		return unread
 	}

@@ -48,7 +48,7 @@ type Forge struct {
 	branchPrefix, tempPrefix string
 	graphql                  string // path of the GraphQL endpoint, from the base of the API
 
-	client *gh.Client
+	client client
 	guard  *guard
 }
 
@@ -122,12 +122,12 @@ func New(c Config) (*Forge, error) {
 	if f.guard.patience == 0 {
 		f.guard.patience = 5 * time.Second
 	}
-	f.client = gh.NewClient(&http.Client{
+	sdk := gh.NewClient(&http.Client{
 		Transport:     f.guard,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	})
-	f.client.BaseURL = base
-	f.client.UserAgent = "rollback"
+	sdk.BaseURL, sdk.UserAgent = base, "rollback"
+	f.client = clientOf(sdk)
 	return f, nil
 }
 
