@@ -670,15 +670,13 @@ const listed = 50
 func RevertBody(res RevertResult, req RevertRequest, base string) string {
 	var b strings.Builder
 	s := req.Story
-	what := "a rollback"
-	if s.Scope.Service != "" {
-		what = "a rollback of **" + EscapeMarkdown(s.Scope.String()) + "**"
-	}
 	switch {
 	case req.Reland:
 		b.WriteString("This brings back what was reverted before.\n\n")
+	case s.Rollback != "" && s.Scope.Service != "":
+		fmt.Fprintf(&b, "This takes out of `%s` what a rollback took out of **%s**.\n\n", base, EscapeMarkdown(s.Scope.String()))
 	default:
-		fmt.Fprintf(&b, "This takes out of `%s` what %s took out of production.\n\n", base, what)
+		fmt.Fprintf(&b, "This takes out of `%s` what is listed below.\n\n", base)
 	}
 	if s.Reason != "" {
 		fmt.Fprintf(&b, "**Reason:** %s\n\n", EscapeMarkdown(s.Reason))
@@ -739,7 +737,7 @@ func RevertBody(res RevertResult, req RevertRequest, base string) string {
 		if res.Tip {
 			fmt.Fprintf(&b, "The content of `%s` is that of `%s`, file by file. ", res.Commit, res.Range.Good)
 		} else {
-			fmt.Fprintf(&b, "`%s` is `%s` merged with the way back from `%s` to `%s`, as `git revert` would, and nothing else. ",
+			fmt.Fprintf(&b, "`%s` is `%s` merged with the way back from `%s` to `%s`, and nothing else: the merge that `git revert` does, for all of it at once. ",
 				res.Commit, res.Head.Short(), res.Range.Bad.Short(), res.Range.Good.Short())
 		}
 		b.WriteString("To check it after `git fetch`, with Git 2.38 or newer; it prints nothing and exits with 0:\n\n")
@@ -1004,7 +1002,7 @@ func compileGlob(glob string) (*regexp.Regexp, error) {
 				b.WriteString(",")
 			}
 		default:
-			b.WriteString(regexp.QuoteMeta(string(glob[i])))
+			b.WriteString(regexp.QuoteMeta(glob[i : i+1]))
 		}
 	}
 	if braces != 0 {

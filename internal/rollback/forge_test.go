@@ -376,6 +376,7 @@ func FuzzCompileGlob(f *testing.F) {
 			f.Add(g, "a/b.sql")
 		}
 	}
+	f.Add("größe/ē", "größe/ē")
 	f.Fuzz(func(t *testing.T, glob, path string) {
 		re, err := compileGlob(glob)
 		if err != nil {
