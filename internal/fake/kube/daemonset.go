@@ -9,6 +9,25 @@ import (
 	"time"
 )
 
+// templateGeneration is the annotation that counts the templates of a DaemonSet.
+// Source: https://github.com/kubernetes/kubernetes/blob/master/pkg/registry/apps/daemonset/strategy.go
+const templateGeneration = "deprecated.daemonset.template.generation"
+
+// countTemplates keeps the count: clients can set where it starts, and nothing later.
+func countTemplates(r *resource, o, old tree) {
+	if r != daemonSets {
+		return
+	}
+	n, _ := strconv.Atoi(str(o, "metadata", "annotations", templateGeneration))
+	if old != nil {
+		n, _ = strconv.Atoi(str(old, "metadata", "annotations", templateGeneration))
+		if !equal(get(o, "spec", "template"), get(old, "spec", "template")) {
+			n++
+		}
+	}
+	set(o, strconv.Itoa(max(n, 1)), "metadata", "annotations", templateGeneration)
+}
+
 func (s *Server) syncDaemonSet(o *object) {
 	if terminating(o) {
 		return
@@ -36,7 +55,13 @@ func (s *Server) syncDaemonSet(o *object) {
 	}
 	for _, n := range names {
 		if len(home[n]) == 0 {
-			pod := podOf(o, dict(o.data, "spec", "template"), "", tree{"controller-revision-hash": h, "pod-template-generation": strconv.Itoa(num(o.data, "metadata", "generation"))})
+			pod := podOf(o, dict(o.data, "spec", "template"), "", tree{"controller-revision-hash": h, "pod-template-generation": str(o.data, "metadata", "annotations", templateGeneration)})
+			for _, taint := range []struct{ name, effect string }{
+				{"not-ready", "NoExecute"}, {"unreachable", "NoExecute"},
+				{"disk-pressure", "NoSchedule"}, {"memory-pressure", "NoSchedule"}, {"pid-pressure", "NoSchedule"}, {"unschedulable", "NoSchedule"},
+			} {
+				tolerate(dict(pod, "spec"), "node.kubernetes.io/"+taint.name, taint.effect, nil)
+			}
 			set(pod, []any{tree{"matchFields": []any{tree{"key": "metadata.name", "operator": "In", "values": []any{n}}}}},
 				"spec", "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms")
 			if _, err := s.createPod(o, pod); err != nil {

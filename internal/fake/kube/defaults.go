@@ -135,6 +135,12 @@ func defaults(r *resource, o tree) {
 		fill(o, "Active", "status", "phase")
 	case pods:
 		defaultPod(spec, "Always")
+		fill(spec, true, "enableServiceLinks")
+		// By the admission plugins Priority and DefaultTolerationSeconds.
+		fill(spec, int64(0), "priority")
+		fill(spec, "PreemptLowerPriority", "preemptionPolicy")
+		tolerate(spec, "node.kubernetes.io/not-ready", "NoExecute", int64(300))
+		tolerate(spec, "node.kubernetes.io/unreachable", "NoExecute", int64(300))
 	case deployments:
 		fill(spec, int64(1), "replicas")
 		fill(spec, int64(600), "progressDeadlineSeconds")
@@ -150,12 +156,16 @@ func defaults(r *resource, o tree) {
 		fill(spec, int64(1), "replicas")
 		fill(spec, int64(10), "revisionHistoryLimit")
 		fill(spec, "OrderedReady", "podManagementPolicy")
-		fill(spec, "RollingUpdate", "updateStrategy", "type")
+		if str(spec, "updateStrategy", "type") == "" {
+			fill(spec, "RollingUpdate", "updateStrategy", "type")
+			fill(spec, tree{}, "updateStrategy", "rollingUpdate")
+		}
 		fill(spec, "", "serviceName")
 		fill(spec, "Retain", "persistentVolumeClaimRetentionPolicy", "whenDeleted")
 		fill(spec, "Retain", "persistentVolumeClaimRetentionPolicy", "whenScaled")
-		if str(spec, "updateStrategy", "type") == "RollingUpdate" {
+		if has(spec, "updateStrategy", "rollingUpdate") {
 			fill(spec, int64(0), "updateStrategy", "rollingUpdate", "partition")
+			fill(spec, int64(1), "updateStrategy", "rollingUpdate", "maxUnavailable")
 		}
 	case daemonSets:
 		fill(spec, int64(10), "revisionHistoryLimit")
@@ -183,6 +193,21 @@ func defaults(r *resource, o tree) {
 			defaultPod(dict(template, "spec"), "Always")
 		}
 	}
+}
+
+// tolerate adds a toleration of a taint, for a number of seconds or (nil) for ever, unless the pod tolerates it already.
+// Source: https://github.com/kubernetes/kubernetes/blob/master/plugin/pkg/admission/defaulttolerationseconds/admission.go
+func tolerate(spec tree, taint, effect string, seconds any) {
+	for _, t := range items(spec, "tolerations") {
+		if k, e := str(t, "key"), str(t, "effect"); (k == taint || k == "") && (e == effect || e == "") {
+			return
+		}
+	}
+	t := tree{"key": taint, "operator": "Exists", "effect": effect}
+	if seconds != nil {
+		t["tolerationSeconds"] = seconds
+	}
+	spec["tolerations"] = append(slices.Clone(items(spec, "tolerations")), t)
 }
 
 func defaultJob(spec tree) {
@@ -496,7 +521,7 @@ func newNamespace(name string) tree {
 }
 
 func newNode(name string, i int) tree {
-	room := tree{"cpu": "1000", "memory": "4000Gi", "pods": "110000", "ephemeral-storage": "1000Gi"}
+	room := tree{"cpu": "1k", "memory": "4000Gi", "pods": "110k", "ephemeral-storage": "1000Gi"} // in canonical form
 	return tree{
 		"metadata": tree{"name": name, "labels": tree{"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}},
 		"spec":     tree{},

@@ -492,6 +492,7 @@ func (r *rollout) status() {
 		availableN := sum(all, "status", "availableReplicas")
 		count(st, availableN, "availableReplicas")
 		count(st, max(0, sum(all, "spec", "replicas")-availableN), "unavailableReplicas")
+		st["terminatingReplicas"] = int64(sum(all, "status", "terminatingReplicas"))
 		st["observedGeneration"] = get(o, "metadata", "generation")
 		_, unavailable := bounds(spec)
 		if availableN >= num(spec, "replicas")-unavailable {

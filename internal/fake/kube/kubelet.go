@@ -491,6 +491,7 @@ func (s *Server) report(run *podRun) {
 		st["podIP"] = run.ip
 		st["podIPs"] = []any{tree{"ip": run.ip}}
 		st["startTime"] = run.started
+		st["observedGeneration"] = get(t, "metadata", "generation")
 		phase := run.phase()
 		st["phase"] = phase
 		if len(run.inits) > 0 {

@@ -12,9 +12,13 @@ const burst = 500
 
 func (s *Server) syncReplicaSet(rs *object) {
 	var live []*object
+	leaving := 0
 	for _, p := range s.ownedBy(rs.uid, pods) {
-		if active(p) {
+		switch ph := str(p.data, "status", "phase"); {
+		case active(p):
 			live = append(live, p)
+		case ph != "Succeeded" && ph != "Failed":
+			leaving++
 		}
 	}
 	want := numOr(rs.data, 1, "spec", "replicas")
@@ -57,6 +61,7 @@ func (s *Server) syncReplicaSet(rs *object) {
 		fill(o, tree{}, "status")
 		st := dict(o, "status")
 		st["replicas"] = int64(len(live))
+		st["terminatingReplicas"] = int64(leaving)
 		count(st, labeled, "fullyLabeledReplicas")
 		count(st, readyN, "readyReplicas")
 		count(st, availableN, "availableReplicas")

@@ -62,50 +62,55 @@ func (s *Server) schedule(k key, uid string) {
 	want := asks(o.data)
 	only := boundTo(o.data)
 	best := ""
-	why := map[string]int{}
+	why, preempt := map[string]int{}, map[string]int{}
 	list := s.list(nodes, "")
 	for _, n := range list {
 		have := s.kubelet.load[n.name]
-		fits := true
-		miss := func(reason string) { why[reason]++; fits = false }
+		fits, full := true, false // full: it is the other pods that are in the way
+		miss := func(reason string, others bool) {
+			why[reason]++
+			full, fits = others && (fits || full), false
+		}
 		room := dict(n.data, "status", "allocatable")
 		switch {
 		case only != "" && only != n.name:
-			miss("node(s) didn't satisfy plugin(s) [NodeAffinity]")
+			miss("node(s) didn't satisfy plugin(s) [NodeAffinity]", false)
 		case only == "" && truth(n.data, "spec", "unschedulable"):
-			miss("node(s) were unschedulable")
+			miss("node(s) were unschedulable", false)
 		case !subset(dict(o.data, "spec", "nodeSelector"), dict(n.data, "metadata", "labels")):
-			miss("node(s) didn't match Pod's node affinity/selector")
+			miss("node(s) didn't match Pod's node affinity/selector", false)
 		default:
 			if have.pods+1 > quantity(room["pods"])/1000 {
-				miss("Too many pods")
+				miss("Too many pods", true)
 			}
 			if want.cpu > 0 && have.cpu+want.cpu > quantity(room["cpu"]) {
-				miss("Insufficient cpu")
+				miss("Insufficient cpu", want.cpu <= quantity(room["cpu"]))
 			}
 			if want.memory > 0 && have.memory+want.memory > quantity(room["memory"])/1000 {
-				miss("Insufficient memory")
+				miss("Insufficient memory", want.memory <= quantity(room["memory"])/1000)
 			}
+		}
+		switch {
+		case full: // all pods have the same priority here, so none makes room for another
+			preempt["No preemption victims found for incoming pod"]++
+		case !fits:
+			preempt["Preemption is not helpful for scheduling"]++
 		}
 		if fits && (best == "" || have.pods < s.kubelet.load[best].pods) {
 			best = n.name
 		}
 	}
 	if best == "" {
-		var reasons []string
-		for r, n := range why {
-			reasons = append(reasons, fmt.Sprintf("%d %s", n, r))
-		}
-		slices.Sort(reasons)
-		message := fmt.Sprintf("0/%d nodes are available: %s. preemption: 0/%d nodes are available: %d Preemption is not helpful for scheduling.", len(list), strings.Join(reasons, ", "), len(list), len(list))
-		if len(reasons) == 0 {
+		none := fmt.Sprintf("0/%d nodes are available: ", len(list))
+		message := none + counted(why) + ". preemption: " + none + counted(preempt) + "."
+		if len(list) == 0 {
 			message = "no nodes available to schedule pods"
 		}
 		s.kubelet.waiting[k] = uid
 		s.change(o, func(t tree) {
 			podCondition(t, "PodScheduled", "False", "Unschedulable", message)
 		})
-		s.event(o, "Warning", "FailedScheduling", "default-scheduler", message, "")
+		s.scheduled(o, "Warning", "FailedScheduling", "Scheduling", message)
 		return
 	}
 	delete(s.kubelet.waiting, k)
@@ -113,7 +118,18 @@ func (s *Server) schedule(k key, uid string) {
 		set(t, best, "spec", "nodeName")
 		podCondition(t, "PodScheduled", "True", "", "")
 	})
-	s.event(o, "Normal", "Scheduled", "default-scheduler", fmt.Sprintf("Successfully assigned %s/%s to %s", o.ns, o.name, best), "")
+	s.scheduled(o, "Normal", "Scheduled", "Binding", fmt.Sprintf("Successfully assigned %s/%s to %s", o.ns, o.name, best))
+}
+
+// counted is a histogram of reasons in the words of the scheduler.
+// Source: https://github.com/kubernetes/kubernetes/blob/master/pkg/scheduler/framework/types.go (FitError)
+func counted(reasons map[string]int) string {
+	var list []string
+	for r, n := range reasons {
+		list = append(list, fmt.Sprintf("%d %s", n, r))
+	}
+	slices.Sort(list)
+	return strings.Join(list, ", ")
 }
 
 func subset(small, big tree) bool {
@@ -135,7 +151,7 @@ func (s *Server) retryScheduling() {
 
 // podCondition sets a condition of a pod; the transition time moves with the status only.
 func podCondition(o tree, kind, status, reason, message string) {
-	c := tree{"type": kind, "status": status, "lastProbeTime": nil, "lastTransitionTime": stamp(time.Now())}
+	c := tree{"type": kind, "status": status, "lastProbeTime": nil, "lastTransitionTime": stamp(time.Now()), "observedGeneration": get(o, "metadata", "generation")}
 	if reason != "" {
 		c["reason"] = reason
 	}

@@ -124,16 +124,16 @@ func (x *stateful) create(i, partition int) {
 	set(pod, name, "spec", "hostname")
 	set(pod, str(x.o.data, "spec", "serviceName"), "spec", "subdomain")
 	if _, err := x.s.admit(pods, x.o.ns, pod, "kube-controller-manager", "", false); err != nil {
-		x.s.event(x.o, "Warning", "FailedCreate", "statefulset-controller", fmt.Sprintf("create Pod %s in StatefulSet %s failed error: %v", name, x.o.name, err), "")
+		x.s.event(x.o, "Warning", "FailedCreate", "statefulset-controller", fmt.Sprintf("Create Pod %s in StatefulSet %s failed error: %v", name, x.o.name, err), "")
 		x.s.wakeAfter(x.o.key(), 10*x.s.opts.Delays.Controller)
 		return
 	}
-	x.s.event(x.o, "Normal", "SuccessfulCreate", "statefulset-controller", fmt.Sprintf("create Pod %s in StatefulSet %s successful", name, x.o.name), "")
+	x.s.event(x.o, "Normal", "SuccessfulCreate", "statefulset-controller", fmt.Sprintf("Create Pod %s in StatefulSet %s successful", name, x.o.name), "")
 }
 
 func (x *stateful) delete(p *object) {
 	x.s.terminate(p, -1)
-	x.s.event(x.o, "Normal", "SuccessfulDelete", "statefulset-controller", fmt.Sprintf("delete Pod %s in StatefulSet %s successful", p.name, x.o.name), "")
+	x.s.event(x.o, "Normal", "SuccessfulDelete", "statefulset-controller", fmt.Sprintf("Delete Pod %s in StatefulSet %s successful", p.name, x.o.name), "")
 }
 
 // sync takes the next step: it repairs and grows from the lowest ordinal, shrinks and updates from the highest. With

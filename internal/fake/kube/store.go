@@ -166,6 +166,7 @@ func (s *Server) change(o *object, edit func(tree)) *object {
 	}
 	data := copyTree(now.data)
 	edit(data)
+	countTemplates(now.res, data, now.data)
 	if equal(data, now.data) {
 		return now
 	}

@@ -4,6 +4,7 @@ package kube
 // Source: https://github.com/kubernetes/kubernetes/blob/master/pkg/printers/internalversion/printers.go
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -62,7 +63,7 @@ func columns(r *resource) ([]string, func(tree, time.Time) []any) {
 		}
 	case events:
 		return []string{"Last Seen", "Type", "Reason", "Object", "Message"}, func(o tree, now time.Time) []any {
-			return []any{since(str(o, "lastTimestamp"), now), str(o, "type"), str(o, "reason"),
+			return []any{since(cmp.Or(str(o, "series", "lastObservedTime"), str(o, "lastTimestamp"), str(o, "eventTime")), now), str(o, "type"), str(o, "reason"),
 				strings.ToLower(str(o, "involvedObject", "kind")) + "/" + str(o, "involvedObject", "name"), str(o, "message")}
 		}
 	}

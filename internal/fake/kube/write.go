@@ -31,8 +31,8 @@ func beyond(r *resource, o, old tree) error {
 		// none
 	case r == daemonSets:
 		return refuse("maxSurge of a DaemonSet")
-	case r == statefulSet && has(spec, "updateStrategy", "rollingUpdate", "maxUnavailable"):
-		return refuse("maxUnavailable of a StatefulSet")
+	case r == statefulSet && has(spec, "updateStrategy", "rollingUpdate", "maxUnavailable") && !equal(get(spec, "updateStrategy", "rollingUpdate", "maxUnavailable"), int64(1)):
+		return refuse("maxUnavailable of a StatefulSet other than 1")
 	case r == jobs && (str(spec, "completionMode") == "Indexed" || has(spec, "activeDeadlineSeconds") || has(spec, "ttlSecondsAfterFinished")):
 		return refuse("completionMode Indexed, activeDeadlineSeconds and ttlSecondsAfterFinished of a Job")
 	case r == pods && old != nil && !equal(images(spec), images(dict(old, "spec"))):
@@ -215,6 +215,7 @@ func (s *Server) admit(r *resource, ns string, o tree, manager, validation strin
 	if s.find(r, ns, name) != nil {
 		return nil, exists(r, name)
 	}
+	countTemplates(r, o, nil)
 	if r == pods {
 		if why := s.blocked[ns]; why != "" {
 			return nil, forbidden(r, name, why)
@@ -294,6 +295,7 @@ func (s *Server) update(old *object, o tree, manager, sub, validation string, dr
 	if err := beyond(r, o, old.data); err != nil {
 		return nil, err
 	}
+	countTemplates(r, o, old.data)
 	if equal(o, old.data) {
 		return old, nil
 	}
