@@ -180,6 +180,8 @@ const (
 	followUpLimit = 60 * time.Second
 	followUpWait  = 5 * time.Second
 	followUpTidy  = time.Second
+	followUpTries = 3 // a revert that is repeated finds what it has made
+	followUpPause = 2 * time.Second
 )
 
 // errSlowForge is what a follow-up ends with that took too long.
@@ -195,7 +197,11 @@ func (r *run) followUp(ctx context.Context) (Outcome, string, error) {
 	go func() {
 		defer cancel()
 		var done opened
-		done.res, done.err = w.Reverter.Revert(work, req)
+		for try := 1; ; try++ {
+			if done.res, done.err = w.Reverter.Revert(work, req); try == followUpTries || !passing(done.err) || !pause(work, followUpPause) {
+				break
+			}
+		}
 		if done.err == nil && w.Place.Followed.AutoMerge && w.PullRequests != nil && done.res.PR.Number > 0 && done.res.PR.State == PullOpen {
 			if state, err := w.PullRequests.Merge(work, done.res.PR.Number); err != nil {
 				done.res.Notes = append(done.res.Notes, "auto-merge was not possible: "+err.Error())

@@ -14,16 +14,17 @@ import (
 type story struct {
 	name    string
 	prepare func(w *world)
-	req     []Request // one command after the other
+	req     []Request      // one command after the other
+	after   func(w *world) // what a person does who reads what is to be typed next; nil for nothing
 }
 
 func tidy(w *world) { w.deploy("StatefulSet", "payments-worker", 2) }
 
 var stories = []story{
-	{"run to previous", tidy, []Request{{Act: ActRun, To: Previous}}},
-	{"run to a commit", nil, []Request{{Act: ActRun, To: commitOf('b')}}},
-	{"retag then restart then verify", nil, []Request{{Act: ActRetag, To: Previous}, {Act: ActRestart}, {Act: ActVerify}}},
-	{"run then undo", nil, []Request{{Act: ActRun, To: Previous}, {Act: ActUndo}}},
+	{name: "run to previous", prepare: tidy, req: []Request{{Act: ActRun, To: Previous}}},
+	{name: "run to a commit", req: []Request{{Act: ActRun, To: commitOf('b')}}},
+	{name: "retag then restart then verify", req: []Request{{Act: ActRetag, To: Previous}, {Act: ActRestart}, {Act: ActVerify}}},
+	{name: "run then undo", req: []Request{{Act: ActRun, To: Previous}, {Act: ActUndo}}},
 }
 
 // finish runs the request in new processes until it is done, as a person would who does what the messages say.
@@ -194,6 +195,9 @@ func disturbed(t *testing.T, st story, want string, nth int, f fault, n int) (fi
 			explained(t, finish(t, w, req, p, why), why)
 			if !p.stopped.IsZero() && p.lasted.Sub(p.stopped) > 10*time.Second {
 				t.Fatalf("%s: ended %s after the signal", why(), p.lasted.Sub(p.stopped))
+			}
+			if st.after != nil {
+				st.after(w)
 			}
 			if got := w.state(); i == len(st.req)-1 && got != want {
 				t.Fatalf("%s: ended as\n%s\nwant\n%s\n", why(), got, want)

@@ -37,6 +37,8 @@ type world struct {
 	record  []byte
 	version int
 
+	forge *forge // nil: there is none
+
 	processes int
 	latency   time.Duration
 	// before is called, with the world locked, at every call that gets through, before it is done.
@@ -361,6 +363,9 @@ func (w *world) state() string {
 		fmt.Fprintf(&b, "history %s %s from %s to %s\n", h.Kind, h.State, h.From.Short(), h.To.Short())
 	}
 	fmt.Fprintf(&b, "locked %t\n", r.Lock != nil)
+	if w.forge != nil {
+		w.forge.state(&b, r)
+	}
 	return b.String()
 }
 
@@ -488,6 +493,9 @@ func (p *process) call(ctx context.Context, op string, write bool, do func() err
 	if p.dead {
 		return lost
 	}
+	if w.forge != nil {
+		w.forge.advance()
+	}
 	if w.before != nil {
 		w.before(p, op)
 	}
@@ -533,6 +541,9 @@ func (p *process) world() World {
 	w := World{Registry: registryPort{p}, Lister: registryPort{p}, Cluster: clusterPort{p}, Diagnoser: clusterPort{p}, Records: recordPort{p}, Watcher: p.watcher, Place: p.w.place}
 	if p.noRecord {
 		w.Records = nil
+	}
+	if p.w.forge != nil {
+		p.w.forge.ports(p, &w)
 	}
 	return w
 }
