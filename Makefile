@@ -18,10 +18,11 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 DATE    ?= $(shell TZ=UTC0 git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null || echo unknown)
 
 # The tag leaves out what writes man pages of a urfave/cli program, which we have none of: 0.3 MB. Without inlining, the two
-# large SDKs take 0.9 MB less and no measurable time more: they wait for the network.
+# large SDKs and the demo's fakes take 1.4 MB less and no measurable time more: they wait for the network. Functions start
+# at 16 bytes, as on arm64, instead of 32: 0.3 MB.
 GOBUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags urfave_cli_no_docs \
-	-gcflags=github.com/aws/...=-l -gcflags=k8s.io/...=-l \
-	-ldflags "-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE)"
+	-gcflags=github.com/aws/...=-l -gcflags=k8s.io/...=-l -gcflags=github.com/rollback-tools/rollback/internal/fake/...=-l \
+	-ldflags "-s -w -funcalign=16 -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE)"
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
