@@ -61,6 +61,7 @@ var parts = []part{
 	{"fleet", (*bench).fleet},
 	{"retag", (*bench).retag},
 	{"restart", (*bench).restart},
+	{"revert", (*bench).revert},
 }
 
 func run(ctx context.Context) error {

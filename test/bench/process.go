@@ -37,8 +37,8 @@ type ended struct {
 
 func (e ended) wall() time.Duration { return e.at.Sub(e.begun) }
 
-// patience bounds one process; none takes long unless something is wrong.
-const patience = time.Minute
+// patience bounds one process; none takes long unless something is wrong. The longest clones half a gigabyte.
+const patience = 3 * time.Minute
 
 // command runs a process to its end. Any exit code but 0 is an error, with what it said.
 func command(ctx context.Context, env []string, dir, name string, args ...string) (ended, error) {

@@ -61,11 +61,12 @@ func page(about []string, sections []section, over []string) string {
 	var b strings.Builder
 	b.WriteString(`# Benchmarks
 
-Written by ` + "`make bench`" + `; change the bench (test/bench), not this file. It takes less than six minutes on two quiet cores, plus
-the time to install the other tools the first time.
+Written by ` + "`make bench`" + `; change the bench (test/bench), not this file. It takes less than twelve minutes on two quiet cores, plus
+the time to install the other tools and to build a Kubernetes the first time.
 
-The program is built as ` + "`make build`" + ` builds it and measured as a process, as people run it, against a fake ECR and a fake
-Kubernetes with controllers and nodes, both on 127.0.0.1 in the bench's own process. What is compared is compared in one run,
+The program is built as ` + "`make build`" + ` builds it and measured as a process, as people run it, against a fake ECR, a fake
+Kubernetes with controllers and nodes and, for the reverts, a fake GitHub on real git, all on 127.0.0.1 in the bench's own
+process; the section "On real parts" says what is real in it. What is compared is compared in one run,
 in turns (A B A B …), on the same servers, so read the **ratios**. A **wave** is a set of calls none of which waits for another's
 answer; the number of waves does not depend on the machine, and over a real network it is what the time is made of.
 

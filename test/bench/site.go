@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rollback-tools/rollback/internal/demo"
+	"github.com/rollback-tools/rollback/internal/fake"
 	"github.com/rollback-tools/rollback/internal/fake/ecr"
 	"github.com/rollback-tools/rollback/internal/fake/kube"
 )
@@ -36,20 +37,34 @@ func open(o demo.Options) (*site, error) {
 	return &site{w, w.Env(os.Environ())}, nil
 }
 
-// slow injects d into every call of both systems.
+// slow injects d into every call of all systems.
 func (s *site) slow(d time.Duration) {
 	s.Registry.Latency(d)
 	s.Cluster.Latency(d)
+	if s.GitHub != nil {
+		s.GitHub.Latency(d)
+		s.Jenkins.Latency(d)
+	}
 }
 
 // forget empties the logs.
 func (s *site) forget() {
 	s.Registry.Reset()
 	s.Cluster.Reset()
+	if s.GitHub != nil {
+		s.GitHub.Reset()
+		s.Jenkins.Reset()
+	}
 }
 
 // calls are those since forget.
-func (s *site) calls() []call { return calls(s.Registry.Requests(), s.Cluster.Requests()) }
+func (s *site) calls() []call {
+	logs := [][]fake.Request{s.Registry.Requests(), s.Cluster.Requests()}
+	if s.GitHub != nil {
+		logs = append(logs, s.GitHub.Requests(), s.Jenkins.Requests())
+	}
+	return calls(logs...)
+}
 
 // seen is one run of the program with the calls it made.
 type seen struct {

@@ -26,9 +26,11 @@ type tool struct {
 	name, path, version, hint string
 }
 
-type tools struct{ crane, skopeo, regctl, aws, kubectl tool }
+type tools struct{ crane, skopeo, regctl, aws, kubectl, git, gh tool }
 
-func (t tools) list() []tool { return []tool{t.crane, t.skopeo, t.regctl, t.aws, t.kubectl} }
+func (t tools) list() []tool {
+	return []tool{t.crane, t.skopeo, t.regctl, t.aws, t.kubectl, t.git, t.gh}
+}
 
 // install finds or installs everything. What fails is said in the report, not hidden.
 func (b *bench) install(ctx context.Context) tools {
@@ -110,12 +112,21 @@ func lastLine(out []byte, err error) string {
 
 // skopeo comes from the system's packages.
 func (b *bench) skopeo(ctx context.Context) tool {
-	t := tool{name: "skopeo", hint: "apt-get install --no-install-recommends skopeo (dnf install skopeo; brew install skopeo)"}
-	path, err := exec.LookPath("skopeo")
+	t := b.apt(ctx, "skopeo", "skopeo")
+	if t.path != "" {
+		t.version = first(ctx, t.path, `version (\S+)`, "--version")
+	}
+	return t
+}
+
+// apt is a program on PATH, or out of a package of that name where this is Debian and we may install.
+func (b *bench) apt(ctx context.Context, name, pkg string) tool {
+	t := tool{name: name, hint: fmt.Sprintf("apt-get install --no-install-recommends %s (dnf install %s; brew install %s)", pkg, pkg, pkg)}
+	path, err := exec.LookPath(name)
 	if err != nil && runtime.GOOS == "linux" && os.Geteuid() == 0 {
 		if apt, aptErr := exec.LookPath("apt-get"); aptErr == nil {
-			b.log("installing skopeo")
-			for _, args := range [][]string{{"update"}, {"install", "--yes", "--no-install-recommends", "skopeo"}} {
+			b.log("installing %s", pkg)
+			for _, args := range [][]string{{"update"}, {"install", "--yes", "--no-install-recommends", pkg}} {
 				cmd := exec.CommandContext(ctx, apt, args...)
 				cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 				if out, aptErr := cmd.CombinedOutput(); aptErr != nil {
@@ -123,13 +134,12 @@ func (b *bench) skopeo(ctx context.Context) tool {
 					break
 				}
 			}
-			path, err = exec.LookPath("skopeo")
+			path, err = exec.LookPath(name)
 		}
 	}
-	if err != nil {
-		return t
+	if err == nil {
+		t.path = path
 	}
-	t.path, t.version = path, first(ctx, path, `version (\S+)`, "--version")
 	return t
 }
 
