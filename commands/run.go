@@ -137,7 +137,7 @@ func (e *Env) perform(c *cli.Context, t task) (err error) {
 	}
 	req := rollback.Request{
 		Act: t.act, Method: rollback.MethodRetag, To: e.text(c, optTo), Reason: e.text(c, optReason), By: e.actor(c),
-		Accept: e.list(c, optAccept), Steal: t.steal,
+		Accept: e.list(c, optAccept), Steal: t.steal, Dry: t.dry,
 	}
 	switch m := e.text(c, optMethod); m {
 	case "", rollback.MethodRetag:

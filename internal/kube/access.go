@@ -4,12 +4,15 @@ package kube
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/rollback-tools/rollback/internal/rollback"
 )
 
 // Act is something the program does to a cluster; commands are made of acts.
@@ -137,6 +140,32 @@ func (c *Cluster) Can(ctx context.Context, namespace string, rules []Rule) ([]Ac
 		}
 	}
 	return answers, nil
+}
+
+// Missing asks the API server which of the rights we do not have in the namespace: one question for each, all at once.
+func (c *Cluster) Missing(ctx context.Context, namespace string, rights ...rollback.Right) ([]rollback.Right, error) {
+	allowed := make([]bool, len(rights))
+	g, gctx := errgroup.WithContext(ctx)
+	for i, r := range rights {
+		k, ok := kindNamed(r.Kind, []kind{deployments, statefulSets, daemonSets, configMaps})
+		if !ok {
+			return nil, fmt.Errorf("kubernetes: no right is known to %s", r)
+		}
+		g.Go(func() (err error) {
+			allowed[i], _, err = c.review(gctx, namespace, Rule{Group: k.gvr.Group, Resource: k.gvr.Resource}, r.Verb, r.Name)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	var missing []rollback.Right
+	for i, r := range rights {
+		if !allowed[i] {
+			missing = append(missing, r)
+		}
+	}
+	return missing, nil
 }
 
 func (c *Cluster) review(ctx context.Context, namespace string, rule Rule, verb, name string) (bool, string, error) {

@@ -531,6 +531,44 @@ func TestCan(t *testing.T) {
 	}
 }
 
+func TestMissing(t *testing.T) {
+	t.Parallel()
+	s := newStub(t)
+	var asked []string
+	s.allowed = func(a object) bool { // called with the lock held
+		text, _ := json.Marshal(a)
+		asked = append(asked, string(text))
+		return a["resource"] == "daemonsets" || a["verb"] == "create" || a["name"] == "web"
+	}
+	c := at(t, s.url)
+	rights := []rollback.Right{
+		{Verb: "patch", Kind: "Deployment"}, {Verb: "patch", Kind: "Deployment", Name: "web"}, {Verb: "patch", Kind: "StatefulSet"}, {Verb: "patch", Kind: "DaemonSet"},
+		{Verb: "create", Kind: "ConfigMap"}, {Verb: "update", Kind: "ConfigMap", Name: "rollback-payments"},
+	}
+	got, err := c.Missing(ctxFor(t), "prod", rights...)
+	if diff := cmp.Diff([]rollback.Right{rights[0], rights[2], rights[5]}, got); diff != "" || err != nil {
+		t.Errorf("%v (-want +got)\n%s", err, diff)
+	}
+	slices.Sort(asked)
+	if diff := cmp.Diff([]string{
+		`{"group":"","name":"rollback-payments","namespace":"prod","resource":"configmaps","verb":"update"}`,
+		`{"group":"","namespace":"prod","resource":"configmaps","verb":"create"}`,
+		`{"group":"apps","name":"web","namespace":"prod","resource":"deployments","verb":"patch"}`,
+		`{"group":"apps","namespace":"prod","resource":"daemonsets","verb":"patch"}`,
+		`{"group":"apps","namespace":"prod","resource":"deployments","verb":"patch"}`,
+		`{"group":"apps","namespace":"prod","resource":"statefulsets","verb":"patch"}`,
+	}, asked); diff != "" {
+		t.Errorf("asked (-want +got)\n%s", diff)
+	}
+	if _, err := c.Missing(ctxFor(t), "prod", rollback.Right{Verb: "delete", Kind: "Secret"}); err == nil {
+		t.Error("a kind that is none of ours")
+	}
+	s.Inject(forbidden("POST selfsubjectaccessreviews"))
+	if _, err := c.Missing(ctxFor(t), "prod", rights...); rollback.KindOf(err) != rollback.Denied {
+		t.Errorf("may not ask: %v", err)
+	}
+}
+
 // Every call that the package makes is covered by a rule, or is a review of ourselves.
 func TestRulesCoverEveryCall(t *testing.T) {
 	t.Parallel()

@@ -274,6 +274,21 @@ func TestEventTexts(t *testing.T) {
 	if diff := cmp.Diff([]string{"First: m", "Second: m (9 times)", "Third: x y (4 times)"}, got); diff != "" || err != nil {
 		t.Errorf("%v (-want +got)\n%s", err, diff)
 	}
+	// Microseconds of the scheduler against whole seconds of a node: what a node says in the same second came later.
+	var mixed []unstructured.Unstructured
+	for _, text := range []string{
+		`{"reason":"Scheduled","message":"m","eventTime":"2026-01-01T01:00:00.900000Z","lastTimestamp":null,"metadata":{"creationTimestamp":"2026-01-01T01:00:00Z"}}`,
+		`{"reason":"Pulling","message":"m","lastTimestamp":"2026-01-01T01:00:00Z","eventTime":null}`,
+		`{"reason":"Started","message":"m","lastTimestamp":"2026-01-01T01:00:01Z","eventTime":null}`,
+		`{"reason":"Preempted","message":"m","eventTime":"2026-01-01T01:00:01.100000Z"}`,
+		`{"reason":"Killing","message":"m","lastTimestamp":"2026-01-01T01:00:00Z","eventTime":null}`,
+	} {
+		mixed = append(mixed, unstructured.Unstructured{Object: decoded(t, text)})
+	}
+	got, err = eventTexts(mixed, "")
+	if diff := cmp.Diff([]string{"Scheduled: m", "Pulling: m", "Killing: m", "Started: m", "Preempted: m"}, got); diff != "" || err != nil {
+		t.Errorf("mixed precision: %v (-want +got)\n%s", err, diff)
+	}
 	for range 20 {
 		list = append(list, unstructured.Unstructured{Object: decoded(t, `{"reason":"R","message":"m","lastTimestamp":"2026-02-01T00:00:00Z"}`)})
 	}

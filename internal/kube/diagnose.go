@@ -3,7 +3,6 @@ package kube
 // Why a pod does not come up, in the words of the cluster.
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -131,7 +130,8 @@ func logLines(text []byte) []string {
 }
 
 // eventTexts are the newest events as "reason: message", newest last. With a uid, events of another pod of the same name
-// are left out.
+// are left out. The scheduler dates its events in microseconds and nodes theirs in whole seconds, so the second decides, and
+// within it the order of the list: that is by name, and an event's name ends with its time.
 func eventTexts(list []unstructured.Unstructured, uid string) ([]string, error) {
 	type dated struct {
 		at   time.Time
@@ -154,8 +154,8 @@ func eventTexts(list []unstructured.Unstructured, uid string) ([]string, error) 
 			count = max(count, e.Series.Count)
 		}
 		for _, t := range times {
-			if t != nil && t.After(d.at) {
-				d.at = *t
+			if t != nil && t.Truncate(time.Second).After(d.at) {
+				d.at = t.Truncate(time.Second)
 			}
 		}
 		if count > 1 {
@@ -163,7 +163,7 @@ func eventTexts(list []unstructured.Unstructured, uid string) ([]string, error) 
 		}
 		all = append(all, d)
 	}
-	slices.SortStableFunc(all, func(a, b dated) int { return cmp.Or(a.at.Compare(b.at), 0) })
+	slices.SortStableFunc(all, func(a, b dated) int { return a.at.Compare(b.at) })
 	var texts []string
 	for _, d := range all[max(0, len(all)-diagnosisEvents):] {
 		texts = append(texts, d.text)

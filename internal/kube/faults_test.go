@@ -91,6 +91,10 @@ var acts = []struct {
 		_, err = store.Put(ctx, "rollback-payments", nil, map[string]string{"a": "b"}, version)
 		return err
 	}, nil},
+	{"Missing", "POST selfsubjectaccessreviews", false, true, func(ctx context.Context, c *Cluster) error {
+		_, err := c.Missing(ctx, "prod", rollback.Right{Verb: "patch", Kind: "Deployment"}, rollback.Right{Verb: "create", Kind: "ConfigMap"})
+		return err
+	}, nil},
 	{"Can", "POST selfsubjectaccessreviews", false, true, func(ctx context.Context, c *Cluster) error {
 		_, err := c.Can(ctx, "prod", Rules(ActRestart))
 		return err

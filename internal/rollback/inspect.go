@@ -23,6 +23,7 @@ func (s *Survey) inspect(w World, elsewhere []Inventory, elseErrs []error) {
 	s.inspectRegistry()
 	s.inspectWorkloads()
 	s.inspectBystanders(elsewhere, elseErrs)
+	s.inspectRights()
 	s.inspectRecord()
 	s.inspectRevert(w)
 	s.inspectBuilds()

@@ -234,7 +234,7 @@ func TestFindings(t *testing.T) {
 		{"moved-on", "", func(w *world) { w.rolledBack(d, c, FailedState, time.Hour, nil) }, undo, ""},
 	}
 	var problems []string
-	covered := map[string][2]bool{"commits-unread": {true, true}} // TestCommitsUnread
+	covered := map[string][2]bool{"commits-unread": {true, true}, "no-right": {true, true}} // TestCommitsUnread, TestRights
 	for _, tt := range tests {
 		name := tt.code + " " + string(tt.want)
 		wrong := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
@@ -274,7 +274,7 @@ func TestFindings(t *testing.T) {
 	for _, p := range problems {
 		t.Error(p)
 	}
-	for _, file := range []string{"inspect.go", "survey.go", "plan.go"} {
+	for _, file := range []string{"inspect.go", "survey.go", "plan.go", "rights.go"} {
 		src, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

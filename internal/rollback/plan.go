@@ -200,7 +200,7 @@ func (s *Survey) strayed() []string {
 // the act would fail, or touch something else than was configured.
 func acceptable(code string) bool {
 	switch code {
-	case "account", "tag-immutable", "target-archived", "target-gone", "no-workload", "no-range", "not-on-branch":
+	case "account", "tag-immutable", "target-archived", "target-gone", "no-workload", "no-range", "not-on-branch", "no-right":
 		return false
 	}
 	return true
@@ -310,7 +310,8 @@ func (p *Plan) steps(s *Survey) []Step {
 		record.Text = "release the lock"
 		return []Step{claim, restart, rollout, record}
 	}
-	if s.proven() && s.Resume == nil {
+	nothing := p.Method == MethodRevert && s.Target.Digest == s.Current.Digest // to undo
+	if s.Resume == nil && (s.proven() || nothing) {
 		if p.Act == ActUndo { // nothing to move, but the record still says that the rollback stands
 			return []Step{claim, verify, record}
 		}

@@ -3,6 +3,7 @@ package rollback
 import (
 	"context"
 	"iter"
+	"strings"
 	"time"
 )
 
@@ -50,6 +51,27 @@ type Watcher interface {
 // Diagnoser tells why a pod does not come up.
 type Diagnoser interface {
 	Diagnose(ctx context.Context, namespace, pod, container string) (Diagnosis, error)
+}
+
+// Right is leave to do something to the objects of a kind in one namespace.
+type Right struct {
+	Verb string // as the cluster names it: "patch", "create", "update"
+	Kind string // "Deployment", "ConfigMap", …
+	Name string // the only object it is about, "" for all of the kind
+}
+
+// String is the right after "the right to".
+func (r Right) String() string {
+	if r.Name == "" {
+		return r.Verb + " " + strings.ToLower(r.Kind) + "s"
+	}
+	return r.Verb + " " + strings.ToLower(r.Kind) + "/" + r.Name
+}
+
+// Rights tells beforehand what would be refused.
+type Rights interface {
+	// Missing returns those of the rights that we do not have in the namespace, in the order in which they were given.
+	Missing(ctx context.Context, namespace string, rights ...Right) ([]Right, error)
 }
 
 // Records keeps the records, one for each scope, with compare-and-swap.

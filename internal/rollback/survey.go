@@ -39,6 +39,7 @@ type World struct {
 	Cluster   Cluster
 	Watcher   Watcher   // optional
 	Diagnoser Diagnoser // optional
+	Rights    Rights    // optional
 	Records   Records   // nil with --no-record
 	Commits   Commits   // optional
 	// Reverter and PullRequests make and follow the revert; nil without a forge.
@@ -80,6 +81,8 @@ type Request struct {
 	Steal string
 	// List asks for the whole list of candidates even where the target does not need it.
 	List bool
+	// Dry says that the plan is only shown: who looks at it need not be who runs it, so a missing right is no reason to block.
+	Dry bool
 }
 
 // Serving is one digest that pods report, with how many run it.
@@ -137,6 +140,9 @@ type Survey struct {
 	// Builds are the builds of the deploy job that are queued or running.
 	Builds    []Build
 	buildsErr error
+	// missing are rights that the act needs and we do not have; rightsErr is why that could not be told.
+	missing   []Right
+	rightsErr error
 	// hasBuilds says that there is a CI system to ask about the deploy job, owes that the run opens a revert.
 	hasBuilds, owes bool
 	// forgeSilent is why the commits are not known, where the forge let us wait in vain.
@@ -249,6 +255,12 @@ func Look(ctx context.Context, w World, req Request, now time.Time) (*Survey, er
 			return nil
 		})
 	}
+	if rights := w.rights(req); len(rights) > 0 {
+		calls = append(calls, func(ctx context.Context) error {
+			s.missing, s.rightsErr = w.missing(ctx, rights)
+			return nil
+		})
+	}
 	for i, other := range w.Place.Others {
 		calls = append(calls, func(ctx context.Context) error {
 			if elseErrs[i] = other.Err; other.Err == nil {
@@ -285,6 +297,7 @@ func Look(ctx context.Context, w World, req Request, now time.Time) (*Survey, er
 			more, err = s.second(ctx, w, wantsList && !byCommit)
 			return err
 		},
+		func(ctx context.Context) error { s.missingByName(ctx, w); return nil },
 		func(ctx context.Context) (err error) {
 			if !byCommit {
 				return nil
@@ -731,6 +744,14 @@ func (s *Survey) inEffect() bool {
 	return s.Record.Last != nil && s.TagNow.Digest == s.Record.Last.landed().Digest
 }
 
+// shippedAlready tells whether the request asks again for the rollback by revert that production runs the outcome of: what
+// it undid is undone, and there is nothing more to undo.
+func (s *Survey) shippedAlready() bool {
+	last := s.Record.Last
+	return s.Request.Act == ActRun && s.Request.Method == MethodRevert && last != nil && last.Kind == KindRollback && last.State == Closed &&
+		last.Shipped != nil && s.inEffect() && (s.Request.To == Previous || s.names(s.Request.To, last.To))
+}
+
 // names tells whether to, as a person typed it, means the recorded target.
 func (s *Survey) names(to string, t Target) bool {
 	if to == string(t.Digest) || slices.Contains(t.Tags, to) {
@@ -776,6 +797,9 @@ func (s *Survey) chooseTarget(ctx context.Context, w World, listed []Image) erro
 		}
 	case s.Request.To == Previous && s.Request.Act == ActVerify:
 		return UsageErrorf("verify: --to previous has no meaning: name a commit or a digest, or leave it out")
+	case s.shippedAlready():
+		last := s.Record.Last
+		digest, s.Why = last.landed().Digest, fmt.Sprintf("what %s %s has built and deployed", last.Kind, last.ID)
 	case s.Request.To == Previous:
 		c, why, err := previous(s.Request.Scope, s.Candidates)
 		if err != nil {

@@ -32,6 +32,7 @@ type world struct {
 	behaviour map[Digest]behaviour
 	report    func(w *world, d Digest) Digest // what a node says it runs
 	quota     string
+	lacks     func(Right) bool // nil for somebody who may do everything
 	resolve   func(d Digest) Digest // a node's stale mirror, say
 
 	record  []byte
@@ -538,7 +539,7 @@ func (p *process) die() {
 }
 
 func (p *process) world() World {
-	w := World{Registry: registryPort{p}, Lister: registryPort{p}, Cluster: clusterPort{p}, Diagnoser: clusterPort{p}, Records: recordPort{p}, Watcher: p.watcher, Place: p.w.place}
+	w := World{Registry: registryPort{p}, Lister: registryPort{p}, Cluster: clusterPort{p}, Diagnoser: clusterPort{p}, Rights: clusterPort{p}, Records: recordPort{p}, Watcher: p.watcher, Place: p.w.place}
 	if p.noRecord {
 		w.Records = nil
 	}
@@ -717,6 +718,19 @@ func (c clusterPort) Inventory(ctx context.Context, namespace string) (out Inven
 		}
 		out.Workloads = append(out.Workloads, w.extra.Workloads...)
 		out.Pods = append(out.Pods, w.extra.Pods...)
+		return nil
+	})
+	return out, err
+}
+
+func (c clusterPort) Missing(ctx context.Context, _ string, rights ...Right) (out []Right, err error) {
+	err = c.p.call(ctx, "Missing", false, func() error {
+		out = nil
+		for _, r := range rights {
+			if c.p.w.lacks != nil && c.p.w.lacks(r) {
+				out = append(out, r)
+			}
+		}
 		return nil
 	})
 	return out, err
