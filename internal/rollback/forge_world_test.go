@@ -112,10 +112,13 @@ func (f *forge) advance() {
 		if p.State != PullOpen {
 			continue
 		}
-		if !p.closes.IsZero() && !now.Before(p.closes) {
+		switch {
+		case !p.closes.IsZero() && !now.Before(p.closes):
 			p.State = PullClosed
-		} else if !p.merges.IsZero() && !now.Before(p.merges) || p.auto && !now.Before(p.green) {
-			f.land(p)
+		case !p.merges.IsZero() && !now.Before(p.merges):
+			f.land(p, p.merges)
+		case p.auto && !now.Before(p.green):
+			f.land(p, p.green)
 		}
 	}
 	for _, b := range f.builds {
@@ -124,18 +127,17 @@ func (f *forge) advance() {
 }
 
 // land merges a pull request.
-func (f *forge) land(p *pull) {
+func (f *forge) land(p *pull, at time.Time) {
 	m := mergeCommit(p.Number)
-	p.State, p.MergeCommit, p.MergedAt = PullMerged, m, time.Now()
+	p.State, p.MergeCommit, p.MergedAt = PullMerged, m, at
 	f.branch = slices.Insert(f.branch, 0, Change{Commit: m, Title: p.Title, PR: p.Number, Parents: []Commit{f.branch[0].Commit}})
 	if f.webhook {
-		f.start(m, "")
+		f.start(m, "", at)
 	}
 }
 
 // start puts a build into the queue.
-func (f *forge) start(c Commit, id string) *ciBuild {
-	now := time.Now()
+func (f *forge) start(c Commit, id string, now time.Time) *ciBuild {
 	b := &ciBuild{id: id, runs: now.Add(f.queued), ends: now.Add(f.queued + f.takes), Build: Build{
 		Job: job, Queue: int64(100 + len(f.builds)), State: BuildQueued, URL: fmt.Sprintf("https://jenkins.acme.example/%d", 1+len(f.builds)), Parameters: map[string]string{"COMMIT": string(c)}, Start: now}}
 	if !f.unreadQueue {
@@ -353,7 +355,7 @@ func (g forgePort) Merge(ctx context.Context, number int) (out MergeState, err e
 		}
 		if p.State == PullOpen {
 			if p.auto = true; !time.Now().Before(p.green) {
-				g.f.land(p)
+				g.f.land(p, time.Now())
 			}
 		}
 		out = g.f.mergeState(p)
@@ -437,7 +439,7 @@ func (g forgePort) Start(ctx context.Context, req BuildRequest) (out StartedBuil
 				return nil
 			}
 		}
-		out = StartedBuild{Build: g.f.start(c, req.ID).Build, Marked: g.f.marked}
+		out = StartedBuild{Build: g.f.start(c, req.ID, time.Now()).Build, Marked: g.f.marked}
 		return nil
 	})
 	return out, err
