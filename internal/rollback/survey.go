@@ -752,14 +752,6 @@ func (s *Survey) shippedAlready() bool {
 		last.Shipped != nil && s.inEffect() && (s.Request.To == Previous || s.names(s.Request.To, last.To))
 }
 
-// shippedAlready tells whether the request asks again for the rollback by revert that production runs the outcome of: what
-// it undid is undone, and there is nothing more to undo.
-func (s *Survey) shippedAlready() bool {
-	last := s.Record.Last
-	return s.Request.Act == ActRun && s.Request.Method == MethodRevert && last != nil && last.Kind == KindRollback && last.State == Closed &&
-		last.Shipped != nil && s.inEffect() && (s.Request.To == Previous || s.names(s.Request.To, last.To))
-}
-
 // names tells whether to, as a person typed it, means the recorded target.
 func (s *Survey) names(to string, t Target) bool {
 	if to == string(t.Digest) || slices.Contains(t.Tags, to) {
@@ -805,9 +797,6 @@ func (s *Survey) chooseTarget(ctx context.Context, w World, listed []Image) erro
 		}
 	case s.Request.To == Previous && s.Request.Act == ActVerify:
 		return UsageErrorf("verify: --to previous has no meaning: name a commit or a digest, or leave it out")
-	case s.shippedAlready():
-		last := s.Record.Last
-		digest, s.Why = last.landed().Digest, fmt.Sprintf("what %s %s has built and deployed", last.Kind, last.ID)
 	case s.shippedAlready():
 		last := s.Record.Last
 		digest, s.Why = last.landed().Digest, fmt.Sprintf("what %s %s has built and deployed", last.Kind, last.ID)
