@@ -59,8 +59,8 @@ func (s Stuck) String() string {
 		where = "pod " + s.Pod
 	}
 	text := where + ": " + s.Reason
-	if s.Message != "" {
-		text += ": " + s.Message
+	if m := strings.TrimPrefix(strings.TrimPrefix(s.Message, s.Reason), ": "); m != "" { // conditions say their reason themselves
+		text += ": " + m
 	}
 	return text
 }
@@ -120,6 +120,46 @@ func (d *watchdog) look(obs []Observation, stamp string, now time.Time) *Stuck {
 		}
 	}
 	return worst
+}
+
+// worstPod finds the new pod of a workload that most likely holds a rollout up, the container to read the log of, and what
+// is wrong with it; "" if all of them are ready. What keeps a pod from running comes before what ends it, and that before
+// one that merely is not ready.
+func worstPod(o Observation, stamp string) (pod, container, trouble string) {
+	worst := 0
+	consider := func(rank int, p Pod, c, text string) {
+		if rank > worst {
+			worst, pod, container, trouble = rank, p.Name, c, text
+		}
+	}
+	for _, p := range o.Pods {
+		if p.Terminating || p.Ready || p.Phase == "Succeeded" || p.Phase == "Failed" || p.Stamp != stamp && stamp != "" {
+			continue
+		}
+		if p.Unschedulable != "" {
+			consider(1<<30, p, "", Stuck{Pod: p.Name, Reason: "Unschedulable", Message: p.Unschedulable}.String())
+		}
+		for _, c := range p.Containers {
+			switch {
+			case c.Waiting != "" && c.Waiting != "PodInitializing": // that one waits for another, which says why
+				consider(1<<29, p, c.Name, Stuck{Pod: p.Name, Reason: c.Waiting, Message: c.Message}.String())
+			case c.Restarts > 0:
+				text := fmt.Sprintf("pod %s: container %s was restarted %s", p.Name, c.Name, plural(c.Restarts, "time", "times"))
+				if c.LastExit >= 0 {
+					text += fmt.Sprintf(", exit code %d", c.LastExit)
+				}
+				consider(1+min(c.Restarts, 1<<20), p, c.Name, text)
+			}
+		}
+		main := ""
+		for _, c := range p.Containers {
+			if c.Role == Main && main == "" {
+				main = c.Name
+			}
+		}
+		consider(1, p, main, "pod "+p.Name+" is not ready")
+	}
+	return pod, container, trouble
 }
 
 // orderedStuck finds the pod of an earlier template that an OrderedReady StatefulSet waits on for ever, "" if there is none.

@@ -105,6 +105,61 @@ func TestWatchdog(t *testing.T) {
 	}
 }
 
+func TestStuckSaysItsReasonOnce(t *testing.T) {
+	ref := Ref{"Deployment", "prod", "x"}
+	for _, tt := range []struct {
+		s    Stuck
+		want string
+	}{
+		{Stuck{Workload: ref, Reason: "FailedCreate", Message: "FailedCreate: exceeded quota"}, "deployment/x: FailedCreate: exceeded quota"},
+		{Stuck{Workload: ref, Reason: "FailedCreate", Message: "FailedCreate"}, "deployment/x: FailedCreate"},
+		{Stuck{Workload: ref, Pod: "x-1", Reason: "CrashLoopBackOff", Message: "back-off 10s"}, "pod x-1: CrashLoopBackOff: back-off 10s"},
+		{Stuck{Workload: ref, Pod: "x-1", Reason: "Unschedulable"}, "pod x-1: Unschedulable"},
+	} {
+		if got := tt.s.String(); got != tt.want {
+			t.Errorf("%q, want %q", got, tt.want)
+		}
+	}
+}
+
+func TestWorstPod(t *testing.T) {
+	pod := func(name string, change func(*Pod)) Pod {
+		p := Pod{Name: name, Stamp: "new", Phase: "Running", Containers: []PodContainer{
+			{Container: Container{Name: "migrate", Role: Init}, LastExit: -1}, {Container: Container{Name: "app", Role: Main}, LastExit: -1}}}
+		if change != nil {
+			change(&p)
+		}
+		return p
+	}
+	restarts := func(n, exit int) func(*Pod) {
+		return func(p *Pod) { p.Containers[1].Restarts, p.Containers[1].LastExit = n, exit }
+	}
+	waits := func(i int, reason string) func(*Pod) {
+		return func(p *Pod) { p.Containers[i].Waiting, p.Containers[i].Message = reason, "why" }
+	}
+	up := pod("x-up", func(p *Pod) { p.Ready = true; restarts(9, 1)(p) })
+	old := pod("x-old", func(p *Pod) { p.Stamp = "old"; p.Unschedulable = "no room" })
+	for _, tt := range []struct {
+		name                    string
+		pods                    []Pod
+		pod, container, trouble string
+	}{
+		{"none", nil, "", "", ""},
+		{"all are ready, old, leaving or gone", []Pod{up, old, pod("a", func(p *Pod) { p.Terminating = true }), pod("b", func(p *Pod) { p.Phase = "Failed" })}, "", "", ""},
+		{"not ready", []Pod{up, old, pod("x-1", nil), pod("x-2", nil)}, "x-1", "app", "pod x-1 is not ready"},
+		{"restarts", []Pod{pod("x-1", nil), pod("x-2", restarts(1, 137)), pod("x-3", restarts(4, -1))}, "x-3", "app", "pod x-3: container app was restarted 4 times"},
+		{"one restart", []Pod{pod("x-1", restarts(1, 137))}, "x-1", "app", "pod x-1: container app was restarted 1 time, exit code 137"},
+		{"waiting", []Pod{pod("x-1", restarts(99, 1)), pod("x-2", func(p *Pod) { waits(0, "ErrImagePull")(p); waits(1, "PodInitializing")(p) })}, "x-2", "migrate", "pod x-2: ErrImagePull: why"},
+		{"waiting for an init container", []Pod{pod("x-1", waits(1, "PodInitializing"))}, "x-1", "app", "pod x-1 is not ready"},
+		{"without a node", []Pod{pod("x-1", waits(1, "ContainerCreating")), pod("x-2", func(p *Pod) { p.Unschedulable = "0/3 nodes are available" })}, "x-2", "", "pod x-2: Unschedulable: 0/3 nodes are available"},
+	} {
+		p, c, trouble := worstPod(Observation{Pods: tt.pods}, "new")
+		if p != tt.pod || c != tt.container || trouble != tt.trouble {
+			t.Errorf("%s: %q %q %q", tt.name, p, c, trouble)
+		}
+	}
+}
+
 func TestOrderedStuck(t *testing.T) {
 	o := Observation{Workload: Workload{Ordered: true}, Pods: []Pod{
 		{Name: "x-0", Stamp: "old", Ready: true}, {Name: "x-1", Stamp: "old", Containers: []PodContainer{{Waiting: "CrashLoopBackOff"}}},

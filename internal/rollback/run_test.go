@@ -351,6 +351,15 @@ func TestPodsThatDoNotComeUp(t *testing.T) {
 		{"pull", func(w *world) { w.behaviour[w.of(c)] = pullFails }, []string{"ImagePullBackOff", "kubectl -n prod describe pod payments-4"}, 20 * time.Second, true},
 		{"unschedulable", func(w *world) { w.behaviour[w.of(c)] = unplaceable }, []string{"Unschedulable", "insufficient memory", "make room"}, 2 * time.Minute, true},
 		{"quota", func(w *world) { w.quota = "exceeded quota: pods=3" }, []string{"FailedCreate", "exceeded quota", "kubectl -n prod describe deployment/payments"}, 30 * time.Second, false},
+		{"the controller gives up", func(w *world) {
+			w.behaviour[w.of(c)] = neverReady
+			w.before = func(_ *process, op string) {
+				x := w.workloads[0]
+				if x.Rollout.Stalled = ""; op == "Observe" && x.steps > 30 && w.tags["latest"] == w.of(c) {
+					x.Rollout.Stalled = `ProgressDeadlineExceeded: ReplicaSet "payments-5d9c" has timed out progressing.`
+				}
+			}
+		}, []string{`deployment/payments: ProgressDeadlineExceeded: ReplicaSet "payments-5d9c" has timed out progressing; pod payments-4 is not ready`, "kubectl -n prod describe pod payments-4"}, 2 * time.Minute, true},
 		{"never ready", func(w *world) { w.behaviour[w.of(c)] = neverReady }, []string{"did not end within 10m", "new pods"}, 11 * time.Minute, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

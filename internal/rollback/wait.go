@@ -199,7 +199,19 @@ func (r *run) prove(obs []Observation) {
 
 // diagnose turns a stuck pod into an error with what the cluster says about it.
 func (r *run) diagnose(ctx context.Context, s Stuck, obs []Observation) error {
-	e := &Error{Exit: Unverified, What: "the new pods do not come up: " + s.String()}
+	text := s.String()
+	if s.Reason == "ProgressDeadlineExceeded" { // that is the controller's word; a pod tells why
+		trouble := ""
+		for _, o := range obs {
+			if o.Workload.Ref == s.Workload {
+				s.Pod, s.Container, trouble = worstPod(o, r.entry.Stamp)
+			}
+		}
+		if trouble != "" {
+			text = strings.TrimSuffix(text, ".") + "; " + trouble
+		}
+	}
+	e := &Error{Exit: Unverified, What: "the new pods do not come up: " + text}
 	if s.Pod != "" && r.World.Diagnoser != nil {
 		dctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 		defer cancel()
@@ -210,7 +222,7 @@ func (r *run) diagnose(ctx context.Context, s Stuck, obs []Observation) error {
 			for _, line := range d.Logs[max(0, len(d.Logs)-20):] {
 				r.note("log: %s", line)
 			}
-			if err := r.journal(Event{Type: "pod.stuck", Step: StepRollout, Text: s.String(), Data: map[string]any{"events": d.Events, "logs": d.Logs}}); err != nil {
+			if err := r.journal(Event{Type: "pod.stuck", Step: StepRollout, Text: text, Data: map[string]any{"events": d.Events, "logs": d.Logs}}); err != nil {
 				e.Err = err
 			}
 		} else {
@@ -230,7 +242,11 @@ func (r *run) diagnose(ctx context.Context, s Stuck, obs []Observation) error {
 	case "FailedCreate":
 		e.Next = append(e.Next, fmt.Sprintf("pods are refused (quota, admission): kubectl -n %s describe %s", ns, s.Workload))
 	case "ProgressDeadlineExceeded":
-		e.Next = append(e.Next, fmt.Sprintf("its controller gave up waiting: kubectl -n %s describe %s", ns, s.Workload))
+		if s.Pod != "" {
+			e.Next = append(e.Next, fmt.Sprintf("its controller gave up waiting for it: kubectl -n %s describe pod %s", ns, s.Pod))
+		} else {
+			e.Next = append(e.Next, fmt.Sprintf("its controller gave up waiting: kubectl -n %s describe %s", ns, s.Workload))
+		}
 	}
 	e.Next = append(e.Next, r.orderedRemedy(obs)...)
 	return e

@@ -32,7 +32,7 @@ type world struct {
 	behaviour map[Digest]behaviour
 	report    func(w *world, d Digest) Digest // what a node says it runs
 	quota     string
-	lacks     func(Right) bool // nil for somebody who may do everything
+	lacks     func(Right) bool      // nil for somebody who may do everything
 	resolve   func(d Digest) Digest // a node's stale mirror, say
 
 	record  []byte
