@@ -39,6 +39,7 @@ var outsides = []outside{
 	{system: "kubernetes", op: "GET namespaces/prod", when: "survey", optional: true},
 	{system: "kubernetes", op: "GET namespaces/kube-system", when: "survey", optional: true},
 	{system: "kubernetes", op: "CREATE selfsubjectreviews", when: "survey", optional: true},
+	{system: "kubernetes", op: "CREATE selfsubjectaccessreviews", when: "survey", optional: true},
 	{system: "kubernetes", op: "GET configmaps/rollback-payments", when: "survey", whole: true},
 	{system: "kubernetes", op: "LIST deployments", when: "survey"},
 	{system: "kubernetes", op: "LIST replicasets", when: "survey", optional: true},
@@ -102,7 +103,7 @@ var failures = []failure{
 	{name: "503", fault: refusing(503, "ServiceUnavailable", nil), unclear: true, few: true},
 	{name: "html", fault: always(html(200)), unclear: true},
 	{name: "cut", fault: always(fake.Fault{Status: 200, Cut: true, Body: `{"kind":"Pod`}), unclear: true},
-	{name: "drop", fault: always(fake.Fault{Drop: true}), unclear: true, few: true},
+	{name: "drop", fault: always(fake.Fault{Drop: true}), unclear: true},
 	{name: "answer lost", fault: always(fake.Fault{After: true, Drop: true}), unclear: true},
 	{name: "answer lost, 500", fault: always(fake.Fault{After: true, Status: 500, Body: "{}"}), unclear: true},
 }
