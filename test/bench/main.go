@@ -62,6 +62,7 @@ var parts = []part{
 	{"retag", (*bench).retag},
 	{"restart", (*bench).restart},
 	{"revert", (*bench).revert},
+	{"real", (*bench).real},
 }
 
 func run(ctx context.Context) error {
@@ -102,7 +103,7 @@ func run(ctx context.Context) error {
 	if b.start, err = b.startTime(ctx, b.times(40)); err != nil {
 		return err
 	}
-	if wants("retag") || wants("restart") {
+	if wants("retag") || wants("restart") || wants("real") {
 		b.tools = b.install(ctx)
 	}
 	var sections []section

@@ -62,10 +62,11 @@ func command(ctx context.Context, env []string, dir, name string, args ...string
 // its parent's at the fork, so the parent must be small; the bench with its worlds is not.
 const usageWord = "usage-of"
 
-// usage is what usageMain tells.
+// usage is what usageMain tells. The processes that the command started and waited for are in it.
 type usage struct {
-	PeakBytes int64
-	Wall      time.Duration
+	PeakBytes int64 // of the largest process
+	CPU, Wall time.Duration
+	Ended     time.Time
 }
 
 // usageMain runs a command and writes its usage as JSON to the file that BENCH_USAGE names.
@@ -74,13 +75,13 @@ func usageMain(args []string) int {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	begun := time.Now()
 	err := cmd.Run()
-	wall := time.Since(begun)
+	ended := time.Now()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	u := usage{Wall: wall}
+	u := usage{CPU: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), Wall: ended.Sub(begun), Ended: ended}
 	if r, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
 		u.PeakBytes = int64(r.Maxrss)
 		if runtime.GOOS != "darwin" { // kilobytes everywhere else

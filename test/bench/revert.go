@@ -33,7 +33,7 @@ const (
 )
 
 // revertSizes are the sizes of the repositories, in MB of history, and how often the manual ways are measured on each.
-var revertSizes = []struct{ megabytes, n int }{{1, 5}, {50, 5}, {500, 3}}
+var revertSizes = []struct{ megabytes, n int }{{1, 5}, {50, 3}, {500, 2}}
 
 // way is one way to open a revert pull request, on one size of repository.
 type way struct {
@@ -60,7 +60,7 @@ func (b *bench) revert(ctx context.Context) (section, error) {
 		{what: "revert --commit, one commit below (three-way merge by GitHub)", bound: revertWaves},
 		{what: "revert --commit, the newest commit, --dry-run", bound: revertWaves},
 	}
-	for range b.times(20) {
+	for range b.times(10) {
 		for i, d := range own {
 			if err := b.revertOnce(ctx, s, s.Code, "payments", i == 1, func(commit string) error {
 				more := []string{"--commit", commit, "--reason", "bench"}
@@ -192,7 +192,7 @@ func (b *bench) followUps(ctx context.Context) (plan, follow *depths, err error)
 	good := s.Releases[len(s.Releases)-2]
 	plan = &depths{what: "plan --to COMMIT, with GitHub and Jenkins", bound: wavesAllowed}
 	follow = &depths{what: "run: the follow-up, from its first call to GitHub to its last", bound: revertWaves}
-	for range b.times(10) {
+	for range b.times(6) {
 		seen, err := b.do(ctx, s, args("plan", scope("payments", "--to", good.Commit)...)...)
 		if err != nil {
 			return nil, nil, err

@@ -3,6 +3,7 @@ package main
 // The programs that people use today, found or installed from package registries.
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -42,10 +44,25 @@ func (b *bench) install(ctx context.Context) tools {
 		kubectl: tool{name: "kubectl", hint: "install it: https://kubernetes.io/docs/tasks/tools/#kubectl"},
 	}
 	if path, err := exec.LookPath("kubectl"); err == nil {
-		t.kubectl.path = path
-		t.kubectl.version = first(ctx, path, `(?:Client Version|GitVersion): *"?(v[0-9][^\s"]*)`, "version", "--client")
+		t.kubectl.path, t.kubectl.version = kubectlItself(ctx, path)
 	}
 	return t
+}
+
+// kubectlItself passes by the dispatcher of the Google Cloud SDK, which asks the server's version and starts another
+// kubectl: that is not kubectl's own time.
+func kubectlItself(ctx context.Context, path string) (string, string) {
+	version := func(path string) string {
+		return first(ctx, path, `(?:Client Version|GitVersion): *"?(v[0-9][^\s"]*)`, "version", "--client")
+	}
+	v := version(path)
+	if real, err := filepath.EvalSymlinks(path); err == nil && strings.HasSuffix(v, "-dispatcher") {
+		if others, err := filepath.Glob(real + ".1.*"); err == nil && len(others) > 0 {
+			path = slices.MaxFunc(others, func(a, b string) int { return cmp.Or(len(a)-len(b), cmp.Compare(a, b)) })
+			v = version(path)
+		}
+	}
+	return path, v
 }
 
 // first runs a tool and picks its version out of what it says.

@@ -62,7 +62,7 @@ func (b *bench) waves(ctx context.Context) (section, error) {
 	}
 	bad, good := s.Releases[len(s.Releases)-1], s.Releases[len(s.Releases)-2]
 	s.slow(latency)
-	n := b.times(20)
+	n := b.times(10)
 
 	reading := []struct {
 		d    depths
