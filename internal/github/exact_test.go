@@ -254,16 +254,16 @@ func borrow(t testing.TB, work, from string) error {
 // histories is how many random histories the suite goes through.
 const histories = 1000
 
-// The exceptions, all of ranges of two or more commits, which are undone in one step here and in several by `git revert`.
-// For one commit, whatever its parents, there is none.
+// The exceptions. All are of ranges of two or more commits, which are undone in one step here and in several by
+// `git revert`, and in all the one step is the better or the safer one. For one commit, whatever its parents, there is none.
 const (
-	// A commit in the middle conflicts by itself, although the range as a whole does not: the one step is the better one.
+	// A commit in the middle conflicts by itself, although the range as a whole does not.
 	onlyStepwise = "exception: only stepwise conflicts"
-	// A file was renamed in the middle: seen as a whole, the old and the new file have too little in common to be one, and
-	// the later change has no file to go to. The revert ends with what to do by hand; nothing wrong is proposed.
+	// Good, Bad and the tip have three different contents, and a later commit has brought back what stood in the middle of
+	// the range. Stepwise, git meets it there and goes on to Good, as if nobody had chosen it. Ours asks a person.
 	onlyAtOnce = "exception: only the one step conflicts"
-	// Lines that are equal to their neighbours, or a file that went away and came back: both results take the range back,
-	// and a later change sits at another one of the equal places. The text of the pull request has the command that shows it.
+	// The range changes something and changes it back, and a later commit changes it again in the same way. Stepwise, git
+	// takes the later change for the range's own and undoes it too; ours keeps it, because the range as a whole left it alone.
 	bothClean = "exception: both clean, and different"
 )
 

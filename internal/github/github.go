@@ -133,7 +133,7 @@ func New(c Config) (*Forge, error) {
 
 // Close ends idle connections.
 func (f *Forge) Close() {
-	if t, ok := f.guard.next.(*http.Transport); ok {
+	if t, ok := f.guard.next.(interface{ CloseIdleConnections() }); ok {
 		t.CloseIdleConnections()
 	}
 }

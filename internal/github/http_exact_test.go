@@ -12,7 +12,7 @@ import (
 )
 
 // httpHistories is how many random histories go through the adapter and HTTP.
-const httpHistories = 24
+const httpHistories = 20
 
 // What TestMergeIsGitRevert shows of the merge, held against the whole adapter: the tree of the pull request is what
 // `git revert` gives in a work tree, or both conflict. Pushed commits and ranges; ways of merging are TestRevert's.

@@ -225,6 +225,24 @@ func TestReland(t *testing.T) {
 	w.check(third, w.head())
 }
 
+// A merged revert stands, even where later changes of the same lines would keep it from being made again.
+func TestRevertedAndChangedSince(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, fakegh.RepositoryOptions{})
+	n, _ := w.pull("feature", "bad change", "squash", map[string]string{"pay.go": edit(pay, map[int]string{2: "bad"})})
+	first, err := w.Revert(t.Context(), rollback.RevertRequest{PR: n})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.land(first.PR.Number, "squash")
+	w.push("later", map[string]string{"pay.go": edit(pay, map[int]string{2: "better"})})
+	res, err := w.Revert(t.Context(), rollback.RevertRequest{PR: n})
+	if err != nil || res.Outcome != rollback.RevertAlready || res.PR.Number != first.PR.Number || len(res.Notes) != 1 {
+		t.Errorf("%+v, %v", res, err)
+	}
+	w.tidy()
+}
+
 // The base moves while the revert is made: it is made again on the new tip. Where it never stops moving, that is said.
 func TestBaseMoves(t *testing.T) {
 	t.Parallel()

@@ -3,7 +3,6 @@ package github
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -230,5 +229,3 @@ func (w *world) waves() int {
 	}
 	return n
 }
-
-func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
