@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rollback-tools/rollback/internal/demo"
+	"github.com/rollback-tools/rollback/internal/fake/kube"
 	"github.com/rollback-tools/rollback/internal/rollback"
 )
 
@@ -174,6 +175,11 @@ var mistakes = []mistake{
 	{name: "expired AWS credentials", set: func(t *testing.T, n *night) { n.Registry.Expire(true) }, code: rollback.Failed, says: []string{"expired", "ecr", "aws sso login"}},
 	{name: "no AWS credentials", env: []string{"AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY="}, code: rollback.Failed, says: []string{"AWS credentials: none found", "aws sso login"}},
 	{name: "expired token", set: func(t *testing.T, n *night) { n.Cluster.Revoke("oncall") }, code: rollback.Failed, says: []string{"kubernetes", "expired", "401"}},
+	{name: "no right to restart", set: mayNot("patch"), code: rollback.Refused,
+		says: []string{"oncall@acme.example has no right to patch deployment/payments, patch statefulset/payments-worker in namespace prod", "[no-right]", "rollback permissions --service payments --environment prod --for run"}},
+	{name: "no right to restart, and somebody insists", set: mayNot("patch"), args: theRun("--accept", "no-right"), code: rollback.Refused, says: []string{"has no right to patch deployment/payments"}},
+	{name: "no right to restart, restart", set: mayNot("patch"), args: scoped("restart", "--yes"), code: rollback.Refused, says: []string{"has no right to patch deployment/payments", "--for restart"}},
+	{name: "no right to keep the record", set: mayNot("create"), code: rollback.Refused, says: []string{"has no right to create configmaps in namespace prod", "--no-record goes without lock and undo"}},
 
 	// The world does not allow it.
 	{name: "immutable tag", set: func(t *testing.T, n *night) { must(t, n.Registry.SetMutability("payments", "IMMUTABLE")) },
@@ -219,6 +225,25 @@ var mistakes = []mistake{
 	{name: "a record that nobody can read", set: func(t *testing.T, n *night) {
 		must(t, n.Cluster.Apply(map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "rollback-payments", "namespace": demo.Namespace}, "data": map[string]any{"record.json": "{"}}))
 	}, code: rollback.Failed, says: []string{"rollback-payments", "kubectl"}},
+}
+
+// mayNot takes the right to a verb from whoever is on call.
+func mayNot(verb string) func(*testing.T, *night) {
+	return func(t *testing.T, n *night) {
+		verbs := slices.DeleteFunc([]string{"get", "list", "watch", "create", "update", "patch"}, func(v string) bool { return v == verb })
+		n.Cluster.SetUser(kube.User{Token: "oncall", Name: "oncall@acme.example", Rules: []kube.Rule{{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: verbs}}})
+	}
+}
+
+// A plan can be looked at by somebody who may not run it; it says so.
+func TestPlanWithoutTheRightToRun(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{})
+	mayNot("patch")(t, n)
+	for _, args := range [][]string{scoped("plan"), theRun("--dry-run")} {
+		n.do(call{args: args}).wantExit(t, 0).wantText(t, "has no right to patch deployment/payments", "[no-right]", "--for run")
+	}
+	n.wantNothingWritten()
 }
 
 func TestRefusals(t *testing.T) {

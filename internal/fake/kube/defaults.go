@@ -521,7 +521,7 @@ func newNamespace(name string) tree {
 }
 
 func newNode(name string, i int) tree {
-	room := tree{"cpu": "1k", "memory": "4000Gi", "pods": "110k", "ephemeral-storage": "1000Gi"} // in canonical form
+	room := tree{"cpu": "960", "memory": "4000Gi", "pods": "110k", "ephemeral-storage": "1000Gi"} // in canonical form
 	return tree{
 		"metadata": tree{"name": name, "labels": tree{"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}},
 		"spec":     tree{},

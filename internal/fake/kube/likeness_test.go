@@ -255,7 +255,7 @@ func TestObjectsLookReal(t *testing.T) {
 	must(t, s.Wait(ctx(t), func() bool {
 		return get(s.Get("deploy", "prod", "payments"), "status", "terminatingReplicas") == int64(0)
 	}))
-	if room := dict(s.Get("nodes", "", "node-1"), "status", "capacity"); room["cpu"] != "1k" || room["pods"] != "110k" || room["memory"] != "4000Gi" {
+	if room := dict(s.Get("nodes", "", "node-1"), "status", "capacity"); room["cpu"] != "960" || room["pods"] != "110k" || room["memory"] != "4000Gi" {
 		t.Errorf("capacity %v", room)
 	}
 }
