@@ -23,7 +23,7 @@ type needs struct {
 
 // needsOf are the rights of each command that talks to anything, from least to most.
 var needsOf = []needs{
-	{"status", []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord}, []string{"Images"}},
+	{"status", []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecords}, []string{"Images"}},
 	{"candidates", []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord}, []string{"Repository", "Images", "Manifests", "List"}},
 	{"plan", []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord}, []string{"Repository", "Images", "Manifests", "List"}},
 	{"verify", []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord, kube.ActWait}, []string{"Repository", "Images", "Manifests"}},
@@ -34,9 +34,15 @@ var needsOf = []needs{
 	{"run", []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord, kube.ActRestart, kube.ActWait, kube.ActDiagnose}, []string{"Repository", "Images", "Manifests", "List", "Tag"}},
 }
 
-// reads tells whether a command only reads; its record right then needs no create and update.
-func (n needs) reads() bool {
-	return !slices.Contains([]string{"retag", "restart", "undo", "run"}, n.command)
+// recordVerbs are the verbs that the command needs of the record: the first rollback makes it, an undo finds it there.
+func (n needs) recordVerbs() []string {
+	switch n.command {
+	case "retag", "restart", "run":
+		return []string{"get", "create", "update"}
+	case "undo":
+		return []string{"get", "update"}
+	}
+	return []string{"get"}
 }
 
 func (e *Env) permissionsCommand() *cli.Command {
@@ -134,9 +140,10 @@ func rightsOf(n needs, where config.Scoped, requiredOnly bool) rights {
 		if rule.Optional && requiredOnly {
 			continue
 		}
-		if rule.Act == kube.ActRecord && n.reads() {
-			rule.Verbs = slices.DeleteFunc(slices.Clone(rule.Verbs), func(v string) bool { return v != "get" && v != "list" })
-			rule.Why = "read the record with its lock and freeze"
+		if rule.Act == kube.ActRecord {
+			if rule.Verbs = n.recordVerbs(); len(rule.Verbs) == 1 {
+				rule.Why = "read the record with its lock and freeze"
+			}
 		}
 		r.Kubernetes = append(r.Kubernetes, rule)
 	}

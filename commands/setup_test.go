@@ -140,7 +140,7 @@ func TestPermissions(t *testing.T) {
 				kind = "ClusterRole"
 			}
 			for _, verb := range rule.Verbs {
-				if rule.Act == kube.ActRecord && need.reads() && verb != "get" && verb != "list" {
+				if rule.Act == kube.ActRecord && !slices.Contains(need.recordVerbs(), verb) {
 					continue
 				}
 				want[kind+" "+rule.Group+"/"+rule.Resource+" "+verb] = true

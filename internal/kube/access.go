@@ -24,6 +24,7 @@ const (
 	ActWait     Act = "wait"     // follow the rollout and prove it
 	ActDiagnose Act = "diagnose" // say why a pod does not come up
 	ActRecord   Act = "record"   // keep record, lock and freeze
+	ActRecords  Act = "records"  // read the records of all services
 	ActIdentify Act = "identify" // tell which cluster this is
 )
 
@@ -50,10 +51,10 @@ func Rules(acts ...Act) []Rule {
 			Why: "the UID of kube-system tells clusters apart; without it only the server's URL is compared"},
 		{Act: ActSurvey, Resource: "namespaces", Verbs: []string{"get"}, Names: []string{"{namespace}"}, Optional: true,
 			Why: "tell a namespace that does not exist from an empty one"},
-		{Act: ActSurvey, Group: "apps", Resource: "deployments", Verbs: []string{"get", "list"}, Why: "find the workloads that use the image"},
-		{Act: ActSurvey, Group: "apps", Resource: "statefulsets", Verbs: []string{"get", "list"}, Why: "find the workloads that use the image"},
-		{Act: ActSurvey, Group: "apps", Resource: "daemonsets", Verbs: []string{"get", "list"}, Why: "find the workloads that use the image"},
-		{Act: ActSurvey, Resource: "pods", Verbs: []string{"get", "list"}, Why: "read the digests that run"},
+		{Act: ActSurvey, Group: "apps", Resource: "deployments", Verbs: []string{"list"}, Why: "find the workloads that use the image"},
+		{Act: ActSurvey, Group: "apps", Resource: "statefulsets", Verbs: []string{"list"}, Why: "find the workloads that use the image"},
+		{Act: ActSurvey, Group: "apps", Resource: "daemonsets", Verbs: []string{"list"}, Why: "find the workloads that use the image"},
+		{Act: ActSurvey, Resource: "pods", Verbs: []string{"list"}, Why: "read the digests that run"},
 		{Act: ActSurvey, Group: "apps", Resource: "replicasets", Verbs: []string{"list"}, Optional: true,
 			Why: "tell a Deployment's pods from a Rollout's for certain; without it the pods' labels decide"},
 		{Act: ActSurvey, Group: "batch", Resource: "cronjobs", Verbs: []string{"list"}, Optional: true,
@@ -68,7 +69,7 @@ func Rules(acts ...Act) []Rule {
 		{Act: ActWait, Group: "apps", Resource: "deployments", Verbs: []string{"get", "list"}, Why: "follow the rollout"},
 		{Act: ActWait, Group: "apps", Resource: "statefulsets", Verbs: []string{"get", "list"}, Why: "follow the rollout"},
 		{Act: ActWait, Group: "apps", Resource: "daemonsets", Verbs: []string{"get", "list"}, Why: "follow the rollout"},
-		{Act: ActWait, Resource: "pods", Verbs: []string{"get", "list"}, Why: "prove the digests that run"},
+		{Act: ActWait, Resource: "pods", Verbs: []string{"list"}, Why: "prove the digests that run"},
 		{Act: ActWait, Group: "apps", Resource: "deployments", Verbs: []string{"watch"}, Optional: true, Why: "notice changes at once; without it at the next poll"},
 		{Act: ActWait, Group: "apps", Resource: "statefulsets", Verbs: []string{"watch"}, Optional: true, Why: "notice changes at once; without it at the next poll"},
 		{Act: ActWait, Group: "apps", Resource: "daemonsets", Verbs: []string{"watch"}, Optional: true, Why: "notice changes at once; without it at the next poll"},
@@ -76,7 +77,9 @@ func Rules(acts ...Act) []Rule {
 		{Act: ActDiagnose, Resource: "pods", Verbs: []string{"get"}, Optional: true, Why: "tell a pod from its predecessor of the same name"},
 		{Act: ActDiagnose, Resource: "events", Verbs: []string{"list"}, Optional: true, Why: "say why a pod does not start; without it only its status is known"},
 		{Act: ActDiagnose, Resource: "pods/log", Verbs: []string{"get"}, Optional: true, Why: "show the last lines of a container that crashes; without it there are none"},
-		{Act: ActRecord, Resource: "configmaps", Verbs: []string{"get", "list", "create", "update"},
+		{Act: ActRecords, Resource: "configmaps", Verbs: []string{"list"}, Optional: true,
+			Why: "tell of every service where its last rollback stands; without it status names no rollbacks"},
+		{Act: ActRecord, Resource: "configmaps", Verbs: []string{"get", "create", "update"},
 			Why: "keep the record with its lock and freeze; without it only --no-record works"},
 	}
 	if len(acts) == 0 {
