@@ -20,7 +20,7 @@ func (f *Forge) commit(ctx context.Context, c rollback.Commit) (commit, error) {
 	if _, err := rollback.ParseCommit(string(c)); err != nil {
 		return commit{}, &rollback.CallError{System: system, Op: op, Kind: rollback.Rejected, Err: err}
 	}
-	ctx, cancel := begin(ctx, call{op: op})
+	ctx, cancel := f.begin(ctx, call{op: op})
 	defer cancel()
 	got, _, err := f.client.Repositories.GetCommit(ctx, f.owner, f.name, string(c), &gh.ListOptions{PerPage: 1})
 	if err != nil {
@@ -47,7 +47,7 @@ func commitOf(g *gh.RepositoryCommit) commit {
 
 // commitsFrom lists a commit and its first parents, newest first.
 func (f *Forge) commitsFrom(ctx context.Context, c rollback.Commit, n int) ([]rollback.Change, error) {
-	ctx, cancel := begin(ctx, call{op: "list commits before " + c.Short()})
+	ctx, cancel := f.begin(ctx, call{op: "list commits before " + c.Short()})
 	defer cancel()
 	list, _, err := f.client.Repositories.ListCommits(ctx, f.owner, f.name, &gh.CommitsListOptions{SHA: string(c), ListOptions: gh.ListOptions{PerPage: max(n, 1)}})
 	if err != nil {
@@ -61,7 +61,7 @@ func (f *Forge) commitsOf(ctx context.Context, number int) ([]rollback.Change, e
 	op := fmt.Sprintf("list the commits of #%d", number)
 	var all []rollback.Change
 	for page := 1; page <= 3; page++ {
-		ctx, cancel := begin(ctx, call{op: op})
+		ctx, cancel := f.begin(ctx, call{op: op})
 		list, _, err := f.client.PullRequests.ListCommits(ctx, f.owner, f.name, number, &gh.ListOptions{Page: page, PerPage: 100})
 		err = f.fail(ctx, false, err)
 		cancel()
@@ -103,7 +103,7 @@ func (f *Forge) compare(ctx context.Context, base, head rollback.Commit) (compar
 	if !shaForm.MatchString(string(base)) || !shaForm.MatchString(string(head)) {
 		return comparison{}, &rollback.CallError{System: system, Op: op, Kind: rollback.Rejected, Err: fmt.Errorf("want whole commit ids")}
 	}
-	ctx, cancel := begin(ctx, call{op: op})
+	ctx, cancel := f.begin(ctx, call{op: op})
 	defer cancel()
 	got, _, err := f.client.Repositories.CompareCommits(ctx, f.owner, f.name, string(base), string(head), &gh.ListOptions{PerPage: 100})
 	if err != nil {
@@ -189,7 +189,7 @@ func (r *reverting) conflict(ctx context.Context) error {
 // touching lists the newest commits of the branch that touch a path, with their pull requests where the log has them.
 // A failure leaves the list empty: it only helps.
 func (r *reverting) touching(ctx context.Context, path string) []rollback.Change {
-	ctx, cancel := begin(ctx, call{op: "list commits of " + rollback.Printable(path)})
+	ctx, cancel := r.begin(ctx, call{op: "list commits of " + rollback.Printable(path)})
 	defer cancel()
 	list, _, err := r.client.Repositories.ListCommits(ctx, r.owner, r.name, &gh.CommitsListOptions{
 		SHA: string(r.res.Head), Path: path, ListOptions: gh.ListOptions{PerPage: 20},

@@ -58,7 +58,7 @@ var (
 	_ rollback.PullRequests = (*Forge)(nil)
 )
 
-// callTimeout is how long one call may take with all its tries.
+// callTimeout is how long one call may take with all its tries, where a single try may not take longer.
 const callTimeout = 30 * time.Second
 
 // Forms of what becomes part of a path. GitHub's own rules are wider in parts; what these refuse could leave the path.
@@ -213,8 +213,8 @@ type call struct {
 type callKey struct{}
 
 // begin gives one call its name and its deadline.
-func begin(ctx context.Context, c call) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+func (f *Forge) begin(ctx context.Context, c call) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, max(callTimeout, attempts*f.guard.timeout))
 	return context.WithValue(ctx, callKey{}, c), cancel
 }
 
@@ -244,7 +244,7 @@ func (f *Forge) fail(ctx context.Context, write bool, err error) error {
 
 // rest makes a REST call: path is relative to the repository.
 func (f *Forge) rest(ctx context.Context, c call, method, path string, in, out any) error {
-	ctx, cancel := begin(ctx, c)
+	ctx, cancel := f.begin(ctx, c)
 	defer cancel()
 	write := method != http.MethodGet
 	req, err := f.client.NewRequest(method, f.guard.repo+"/"+path, in)

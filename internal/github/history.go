@@ -213,7 +213,7 @@ func (f *Forge) log(ctx context.Context) (branchLog, error) {
 // ask makes one GraphQL call. GraphQL answers 200 to everything that it understood; what went wrong is inside
 // (https://docs.github.com/en/graphql/guides/using-graphql-clients#understanding-errors).
 func (f *Forge) ask(ctx context.Context, c call, query string, variables map[string]any, out any) error {
-	ctx, cancel := begin(ctx, c)
+	ctx, cancel := f.begin(ctx, c)
 	defer cancel()
 	req, err := f.client.NewRequest(http.MethodPost, f.graphql, map[string]any{"query": query, "variables": variables})
 	if err != nil {

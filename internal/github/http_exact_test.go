@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	fakegh "github.com/rollback-tools/rollback/internal/fake/github"
 	"github.com/rollback-tools/rollback/internal/rollback"
@@ -54,7 +55,7 @@ func TestPullRequestIsGitRevert(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f, err := New(Config{BaseURL: web.URL, Repo: "acme/payments", Branch: fmt.Sprintf("story-%d", i), Token: fakegh.Token})
+		f, err := New(Config{BaseURL: web.URL, Repo: "acme/payments", Branch: fmt.Sprintf("story-%d", i), Token: fakegh.Token, Timeout: time.Minute})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -24,7 +24,7 @@ func (f *Forge) PullRequest(ctx context.Context, number int) (rollback.PullReque
 	if number <= 0 {
 		return rollback.PullRequest{}, &rollback.CallError{System: system, Op: op, Kind: rollback.Rejected, Err: errors.New("want a positive number")}
 	}
-	ctx, cancel := begin(ctx, call{op: op})
+	ctx, cancel := f.begin(ctx, call{op: op})
 	defer cancel()
 	p, _, err := f.client.PullRequests.Get(ctx, f.owner, f.name, number)
 	if err != nil {
@@ -44,7 +44,7 @@ func (f *Forge) pulls(ctx context.Context, head string) ([]rollback.PullRequest,
 		o.Head = f.owner + ":" + head
 		op += " from " + head
 	}
-	ctx, cancel := begin(ctx, call{op: op})
+	ctx, cancel := f.begin(ctx, call{op: op})
 	defer cancel()
 	list, _, err := f.client.PullRequests.List(ctx, f.owner, f.name, o)
 	if err != nil {

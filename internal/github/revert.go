@@ -487,7 +487,7 @@ func (r *reverting) merge(ctx context.Context) (string, error) {
 
 // mergeInto merges a commit into a branch. GitHub says 204 where the branch holds it already; then the commit is empty.
 func (f *Forge) mergeInto(ctx context.Context, branch string, head rollback.Commit) (commit, error) {
-	ctx, cancel := begin(ctx, call{op: "merge " + head.Short() + " into " + branch})
+	ctx, cancel := f.begin(ctx, call{op: "merge " + head.Short() + " into " + branch})
 	defer cancel()
 	got, resp, err := f.client.Repositories.Merge(ctx, f.owner, f.name, &gh.RepositoryMergeRequest{
 		Base: gh.String(branch), Head: gh.String(string(head)), CommitMessage: gh.String("temporary [skip ci]"),
@@ -600,7 +600,7 @@ func exists(err error) bool {
 
 // pointBranch makes a branch, or with force moves the one that exists. A lost answer is looked up.
 func (f *Forge) pointBranch(ctx context.Context, name string, sha rollback.Commit, force bool) error {
-	create, cancel := begin(ctx, call{op: "create branch " + name})
+	create, cancel := f.begin(ctx, call{op: "create branch " + name})
 	_, _, err := f.client.Git.CreateRef(create, f.owner, f.name, &gh.Reference{
 		Ref: gh.String("refs/heads/" + name), Object: &gh.GitObject{SHA: gh.String(string(sha))},
 	})
@@ -617,7 +617,7 @@ func (f *Forge) pointBranch(ctx context.Context, name string, sha rollback.Commi
 	if !exists(err) || !force {
 		return f.ruled(err, name)
 	}
-	update, cancel := begin(ctx, call{op: "move branch " + name, repeatable: true})
+	update, cancel := f.begin(ctx, call{op: "move branch " + name, repeatable: true})
 	defer cancel()
 	_, _, err = f.client.Git.UpdateRef(update, f.owner, f.name, &gh.Reference{
 		Ref: gh.String("refs/heads/" + name), Object: &gh.GitObject{SHA: gh.String(string(sha))},
@@ -639,7 +639,7 @@ func (f *Forge) ruled(err error, name string) error {
 
 // tip is the commit that a branch names.
 func (f *Forge) tip(ctx context.Context, branch string) (rollback.Commit, error) {
-	ctx, cancel := begin(ctx, call{op: "read branch " + branch})
+	ctx, cancel := f.begin(ctx, call{op: "read branch " + branch})
 	defer cancel()
 	ref, _, err := f.client.Git.GetRef(ctx, f.owner, f.name, "heads/"+branch)
 	if err != nil {
@@ -654,7 +654,7 @@ func (f *Forge) tip(ctx context.Context, branch string) (rollback.Commit, error)
 
 // deleteBranch deletes a branch; one that is not there is deleted already. GitHub says 422 "Reference does not exist".
 func (f *Forge) deleteBranch(ctx context.Context, name string) error {
-	ctx, cancel := begin(ctx, call{op: "delete branch " + name, repeatable: true})
+	ctx, cancel := f.begin(ctx, call{op: "delete branch " + name, repeatable: true})
 	defer cancel()
 	_, err := f.client.Git.DeleteRef(ctx, f.owner, f.name, "heads/"+name)
 	err = f.fail(ctx, true, err)
@@ -667,7 +667,7 @@ func (f *Forge) deleteBranch(ctx context.Context, name string) error {
 // createCommit makes a commit and checks what GitHub says it made. No author is given: then a GitHub App's commit is
 // signed by GitHub. Made twice, it is one object more that nothing names.
 func (f *Forge) createCommit(ctx context.Context, op, message, tree string, parent rollback.Commit) (commit, error) {
-	ctx, cancel := begin(ctx, call{op: op, repeatable: true})
+	ctx, cancel := f.begin(ctx, call{op: op, repeatable: true})
 	defer cancel()
 	got, _, err := f.client.Git.CreateCommit(ctx, f.owner, f.name, &gh.Commit{
 		Message: gh.String(message), Tree: &gh.Tree{SHA: gh.String(tree)}, Parents: []*gh.Commit{{SHA: gh.String(string(parent))}},
@@ -721,7 +721,7 @@ func (r *reverting) createPull(ctx context.Context, title, branch string, sha ro
 }
 
 func (f *Forge) postPull(ctx context.Context, title, branch, body string, draft bool) (rollback.PullRequest, error) {
-	ctx, cancel := begin(ctx, call{op: "open the pull request from " + branch})
+	ctx, cancel := f.begin(ctx, call{op: "open the pull request from " + branch})
 	defer cancel()
 	got, _, err := f.client.PullRequests.Create(ctx, f.owner, f.name, &gh.NewPullRequest{
 		Title: gh.String(title), Head: gh.String(branch), Base: gh.String(f.branch), Body: gh.String(body),

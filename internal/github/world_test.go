@@ -97,6 +97,7 @@ func (w *world) forge(c Config) (*Forge, *pauses) {
 	}
 	p := &pauses{}
 	f.guard.pause = p.sleep
+	f.guard.timeout = time.Minute // git is slow on a busy machine; what hangs is in faults_test.go
 	w.t.Cleanup(f.Close)
 	return f, p
 }
