@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build test unit lint check-go check-cc modules e2e bench release clean
+.PHONY: help build test unit lint check-go check-cc modules e2e soak bench release clean
 
 STATICCHECK_VERSION := v0.8.2
 STATICCHECK := .cache/bin/staticcheck-$(STATICCHECK_VERSION)
@@ -48,6 +48,13 @@ e2e: ## the same scenarios on real parts (test/e2e)
 	@if [ -f test/e2e/Makefile ]; then $(MAKE) -C test/e2e; \
 	elif [ -f test/e2e/go.mod ]; then cd test/e2e && go test ./...; \
 	else echo "make e2e: there is no test/e2e/Makefile and no test/e2e/go.mod" >&2; exit 1; fi
+
+# SOAK is how long, SEED repeats the choices of an earlier run.
+SOAK ?= 5m
+soak: check-go ## rollbacks and undos with random faults and kills, on both worlds, for 5 minutes
+	@$(MAKE) --no-print-directory -C test/e2e rollback
+	@kubeworld=$$(test/e2e/kubeworld.sh) && cd test/e2e && CGO_ENABLED=0 E2E_ROLLBACK=$(CURDIR)/.cache/e2e/rollback E2E_KUBEWORLD=$$kubeworld \
+		E2E_SOAK=$(SOAK) E2E_SEED=$(SEED) go test -trimpath -count=1 -v -timeout 30m -run '^TestSoak$$' .
 
 bench: check-go modules ## measure against what people use today
 	go run ./test/bench
