@@ -127,7 +127,7 @@ func newReal(t *testing.T, o Options) World {
 	if err := w.between(t); err != nil {
 		t.Fatal(err)
 	}
-	token, err := w.account(ctx)
+	token, err := w.account(ctx, "oncall")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,12 +195,12 @@ func operation(r *http.Request) string {
 	return verb + " " + strings.Join(parts, "/")
 }
 
-// account makes the service account as which the program runs, and its token. It may do nothing yet.
-func (w *real) account(ctx context.Context) (string, error) {
-	if _, err := w.api.create(ctx, "serviceaccounts", w.namespace, object{"metadata": object{"name": "oncall"}}); err != nil {
+// account makes a service account as which the program runs, and its token. It may do nothing yet.
+func (w *real) account(ctx context.Context, name string) (string, error) {
+	if _, err := w.api.create(ctx, "serviceaccounts", w.namespace, object{"metadata": object{"name": name}}); err != nil {
 		return "", err
 	}
-	t, err := w.api.do(ctx, http.MethodPost, pathOf("serviceaccounts", w.namespace, "oncall")+"/token", "application/json",
+	t, err := w.api.do(ctx, http.MethodPost, pathOf("serviceaccounts", w.namespace, name)+"/token", "application/json",
 		object{"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": object{"expirationSeconds": 7200}})
 	return str(t, "status", "token"), err
 }
@@ -215,6 +215,19 @@ func (w *real) Registry() Registry         { return w.registry }
 func (w *real) RegistryURL() string        { return w.images.URL }
 
 func (w *real) Grant(ctx context.Context, roles []object) error {
+	if err := w.bind(ctx, "oncall", roles); err != nil {
+		return err
+	}
+	token, err := w.token()
+	if err != nil {
+		return err
+	}
+	// The API server's authorizer sees new bindings a moment later.
+	return until(ctx, func() (bool, error) { return w.granted(ctx, token, roles) })
+}
+
+// bind makes roles, or changes those of the same name, and gives them to a service account.
+func (w *real) bind(ctx context.Context, user string, roles []object) error {
 	for _, role := range roles {
 		kind, name, namespace := str(role, "kind"), str(role, "metadata", "name"), str(role, "metadata", "namespace")
 		resource := plural(kind)
@@ -229,22 +242,17 @@ func (w *real) Grant(ctx context.Context, roles []object) error {
 		bind := object{
 			"metadata": object{"name": name},
 			"roleRef":  object{"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name},
-			"subjects": []any{object{"kind": "ServiceAccount", "name": "oncall", "namespace": w.namespace}},
+			"subjects": []any{object{"kind": "ServiceAccount", "name": user, "namespace": w.namespace}},
 		}
 		if _, err := w.api.create(ctx, strings.ToLower(kind)+"bindings", namespace, bind); err != nil {
 			return err
 		}
 	}
-	// The API server's authorizer sees new bindings a moment later.
-	return until(ctx, func() (bool, error) { return w.granted(ctx, roles) })
+	return nil
 }
 
-// granted asks as the program's user whether it may do the last thing that the roles allow.
-func (w *real) granted(ctx context.Context, roles []object) (bool, error) {
-	token, err := w.token()
-	if err != nil {
-		return false, err
-	}
+// granted asks as a user whether it may do the last thing that each of the roles allows.
+func (w *real) granted(ctx context.Context, token string, roles []object) (bool, error) {
 	user := *w.api
 	user.token = token
 	for _, role := range roles {

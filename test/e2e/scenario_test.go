@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"slices"
@@ -104,25 +105,36 @@ func (s *Stage) up(ctx context.Context, objects ...object) error {
 
 // grant lets the program's user do what `rollback permissions` prints for a command.
 func (s *Stage) grant(ctx context.Context, command string) error {
-	r, err := s.rollback(ctx, "permissions", "--service", "payments", "--environment", "prod", "--for", command)
+	roles, err := s.roles(ctx, "--for", command)
 	if err != nil {
 		return err
 	}
+	return s.world.Grant(ctx, roles)
+}
+
+// roles are the Roles and ClusterRoles that `rollback permissions` prints.
+func (s *Stage) roles(ctx context.Context, args ...string) ([]object, error) {
+	r, err := s.rollback(ctx, append(on("permissions"), args...)...)
+	if err != nil {
+		return nil, err
+	}
 	if r.exit != 0 {
-		return fmt.Errorf("rollback permissions: exit %d\n%s", r.exit, r.stderr)
+		return nil, fmt.Errorf("rollback permissions: exit %d\n%s", r.exit, r.stderr)
 	}
 	var roles []object
 	for d := yaml.NewDecoder(strings.NewReader(r.stdout)); ; {
 		var role object
-		if err := d.Decode(&role); err != nil {
+		if err := d.Decode(&role); errors.Is(err, io.EOF) {
 			break
+		} else if err != nil {
+			return nil, fmt.Errorf("rollback permissions printed what is no YAML: %w\n%s", err, r.stdout)
 		}
 		roles = append(roles, role)
 	}
 	if len(roles) == 0 {
-		return fmt.Errorf("rollback permissions printed no Role:\n%s", r.stdout)
+		return nil, fmt.Errorf("rollback permissions printed no Role:\n%s", r.stdout)
 	}
-	return s.world.Grant(ctx, roles)
+	return roles, nil
 }
 
 // rollback runs the program as a user of this world does.
