@@ -221,6 +221,56 @@ func TestByMergeWaits(t *testing.T) {
 	})
 }
 
+// Asked for again when all is done, it has nothing to undo: neither the revert nor anything else.
+func TestByMergeAgain(t *testing.T) {
+	inMerge(t, func(t *testing.T, w *world, f *forge) {
+		mustRun(t, w.process("ann"), byMerge)
+		before := w.state()
+		for _, to := range []string{Previous, commitOf(c), string(w.of(c)), string(f.image(10))} {
+			p := w.process("bob")
+			res := mustRun(t, p, Request{Act: ActRun, To: to, Method: MethodRevert})
+			if outcomes(p) != "verify done" || len(writes(p))+p.asked("Revert") > 0 || w.state() != before || !strings.Contains(res.Outcome, "already; nothing was changed") || res.To.Digest != f.image(10) {
+				t.Errorf("%s: %s, %s", to, outcomes(p), res.Outcome)
+			}
+		}
+		w.workloads[0].pods[0].Containers[0].Digest = w.of(d) // a pod strays
+		p := w.process("bob")
+		_, err := p.run(byMerge)
+		exitIs(t, err, Unverified)
+		if outcomes(p) != "verify failed" || len(f.pulls) != 1 {
+			t.Errorf("%s: %v", outcomes(p), err)
+		}
+		// An older one is something else.
+		w.workloads[0].pods[0].Containers[0].Digest = f.image(10)
+		res := mustRun(t, w.process("bob"), Request{Act: ActRun, To: commitOf(b), Method: MethodRevert})
+		if len(f.pulls) != 2 || f.pulls[1].rng != (Range{Commit(commitOf(b)), mergeCommit(10)}) || res.To.Digest != f.image(11) {
+			t.Errorf("%+v", f.pulls)
+		}
+	})
+}
+
+func TestByMergeCannotBeAccepted(t *testing.T) {
+	for _, tt := range []struct {
+		code    string
+		prepare func(w *world, f *forge)
+		to      string
+	}{
+		{"no-range", func(w *world, _ *forge) { w.tags["v1"] = w.push("x", time.Now().Add(-time.Hour)) }, "v1"},
+		{"not-on-branch", func(_ *world, f *forge) { f.branch = f.branch[1:] }, Previous},
+		{"no-forge", func(w *world, _ *forge) { w.forge = nil }, Previous},
+	} {
+		inMerge(t, func(t *testing.T, w *world, f *forge) {
+			tt.prepare(w, f)
+			p := w.process("ann")
+			_, err := p.run(Request{Act: ActRun, To: tt.to, Method: MethodRevert, Accept: []string{tt.code}})
+			exitIs(t, err, Refused)
+			if e := says(t, err, NotChanged); strings.Contains(strings.Join(e.Next, " "), "--accept "+tt.code) || len(e.Next) == 0 || len(writes(p)) > 0 {
+				t.Errorf("%s: next %v", tt.code, e.Next)
+			}
+		})
+	}
+}
+
 func TestByMergeClosed(t *testing.T) {
 	inForge(t, func(t *testing.T, w *world, f *forge) {
 		f.closedAfter = 10 * time.Minute

@@ -88,6 +88,9 @@ func (s *Survey) inspectRevert(w World) {
 	if s.Request.Method == MethodRevert {
 		severity = Block
 	}
+	if s.Request.Method == MethodRevert && (w.Reverter == nil || w.PullRequests == nil) {
+		s.find(Block, "no-forge", "a revert needs a forge, and none is set up", "set repo in rollback.yaml and its credentials; to bring production back at once: the same command with --method retag")
+	}
 	if s.Request.Act == ActRun && w.Reverter != nil && s.Target.Digest != "" && s.Target.Digest != s.Current.Digest {
 		if _, known := s.undoing(); !known {
 			s.find(severity, "no-range", "which commits this undoes is not known: an image carries no commit tag", "revert by hand: rollback revert --pr N or --commit SHA")

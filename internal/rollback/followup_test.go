@@ -396,7 +396,21 @@ func TestFollowUpInterruptedAnywhere(t *testing.T) {
 			panic(err)
 		}
 		w.edit(func(r *Record) { r.FollowUp.PR, r.FollowUp.URL = res.PR.Number, res.PR.URL })
-	}}, 16)
+	}}, 6)
+}
+
+// Images may be tagged with the beginning of their commit: the range is that, and the forge knows the rest.
+func TestFollowUpOfShortTags(t *testing.T) {
+	inForge(t, func(t *testing.T, w *world, f *forge) {
+		for _, r := range "abcd" {
+			w.tags[commitOf(r)[:8]] = w.of(r)
+			delete(w.tags, commitOf(r))
+		}
+		res := mustRun(t, w.process("ann"), toPrevious)
+		if len(f.pulls) != 1 || f.pulls[0].rng != (Range{Commit(commitOf(c)), Commit(commitOf(d))}) || res.From.Commit != "dddddddd" || !strings.HasPrefix(res.Next[0], "merge the revert by") {
+			t.Errorf("%+v, next %v", f.pulls, res.Next)
+		}
+	})
 }
 
 // play disturbs every command of a story at every call, with every kind of fault.
