@@ -164,7 +164,8 @@ func shell(ctx context.Context, w World, tools, dir, script string, extra ...str
 	c.WaitDelay = 10 * time.Second
 	var stdout, stderr bytes.Buffer
 	c.Dir, c.Stdout, c.Stderr = dir, &stdout, &stderr
-	c.Env = append(w.Env(), append([]string{"PATH=" + tools + string(os.PathListSeparator) + os.Getenv("PATH"), "AWS_PAGER=", "AWS_DEFAULT_REGION=eu-west-1", "AWS_EC2_METADATA_DISABLED=true"}, extra...)...)
+	c.Env = append(append(w.Env(), extra...), // the last of a name counts
+		"PATH="+tools+string(os.PathListSeparator)+os.Getenv("PATH"), "AWS_PAGER=", "AWS_DEFAULT_REGION=eu-west-1", "AWS_EC2_METADATA_DISABLED=true")
 	if err := c.Run(); err != nil {
 		return stdout.String(), fmt.Errorf("%w in\n%s\n%s%s", err, script, stdout.Bytes(), stderr.Bytes())
 	}
