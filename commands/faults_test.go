@@ -142,8 +142,7 @@ func fails(t *testing.T, o outside, f failure) {
 	} else {
 		n.Registry.Inject(fault)
 	}
-	command := theRun("--timeout", "8s")
-	r := n.do(call{args: command})
+	r := n.do(call{args: theRun("--timeout", "8s")})
 	wantNoSecret(t, r)
 	n.wantJournalWhole()
 
@@ -189,7 +188,7 @@ func fails(t *testing.T, o outside, f failure) {
 		return
 	}
 	n.clearFaults()
-	again := n.do(call{args: command})
+	again := n.do(call{args: theRun()})
 	if again.code != 0 {
 		t.Fatalf("the same command does not finish it\nfirst: %s\nthen: %s", r, again)
 	}

@@ -326,8 +326,8 @@ func TestClusterLostForGood(t *testing.T) {
 	t.Parallel()
 	n := newNight(t, demo.Options{})
 	n.lose(fake.Fault{Drop: true})
-	r := n.do(call{args: theRun("--timeout", "4s")}).wantExit(t, rollback.Unverified)
-	r.wantText(t, "the rollout could not be followed to its end within 4s", "production: changed, not verified", "the lock stays until it expires", "next: ")
+	r := n.do(call{args: theRun("--timeout", "12s")}).wantExit(t, rollback.Unverified)
+	r.wantText(t, "the rollout could not be followed to its end within 12s", "production: changed, not verified", "the lock stays until it expires", "next: ")
 	n.finish(r)
 }
 

@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 	}
 	flag.Parse()
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue { // the tests wait more than they work
-		_ = flag.Set("test.parallel", "16")
+		_ = flag.Set("test.parallel", "12")
 	}
 	os.Exit(m.Run())
 }
