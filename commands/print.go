@@ -28,14 +28,13 @@ func (e *Env) printer() *printer {
 // data is the printer for what the command is about: standard output, never coloured.
 func (e *Env) data() *printer { return &printer{w: e.Stdout, redact: e.redactor.String} }
 
-func (p *printer) line(s string)                 { fmt.Fprintln(p.w, p.redact(clean(s))) }
-func (p *printer) linef(format string, a ...any) { p.line(fmt.Sprintf(format, a...)) }
-func (p *printer) paint(code, s string) string   { return paint(p.colour, code, s) }
-func (p *printer) red(s string) string           { return p.paint("31", s) }
-func (p *printer) green(s string) string         { return p.paint("32", s) }
-func (p *printer) yellow(s string) string        { return p.paint("33", s) }
-func (p *printer) dim(s string) string           { return p.paint("2", s) }
-func (p *printer) bold(s string) string          { return p.paint("1", s) }
+func (p *printer) line(s string)               { fmt.Fprintln(p.w, p.redact(clean(s))) }
+func (p *printer) paint(code, s string) string { return paint(p.colour, code, s) }
+func (p *printer) red(s string) string         { return p.paint("31", s) }
+func (p *printer) green(s string) string       { return p.paint("32", s) }
+func (p *printer) yellow(s string) string      { return p.paint("33", s) }
+func (p *printer) dim(s string) string         { return p.paint("2", s) }
+func (p *printer) bold(s string) string        { return p.paint("1", s) }
 func paint(colour bool, code, text string) string {
 	if !colour || text == "" {
 		return text

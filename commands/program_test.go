@@ -169,7 +169,6 @@ type process struct {
 	args           []string
 	stdout, stderr lockedBuffer
 	ended          chan struct{}
-	killed         bool
 }
 
 // lockedBuffer may be read while it is written.

@@ -203,7 +203,7 @@ func (c *Controller) SetEnabled(ctx context.Context, name string, enabled bool) 
 	}
 	act := map[bool]string{true: "enable", false: "disable"}[enabled]
 	return false, &rollback.CallError{System: system, Op: "POST " + path + "/" + act, Kind: rollback.Conflict,
-		Err: fmt.Errorf("Jenkins said done, but %s is as it was", name), Fix: "look at the job's page: somebody else may have switched it at the same time"}
+		Err: fmt.Errorf("the answer was done, but %s is as it was", name), Fix: "look at the job's page: somebody else may have switched it at the same time"}
 }
 
 // first is the first error that is one.

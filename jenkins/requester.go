@@ -336,7 +336,7 @@ func (r *requester) crumbs(ctx context.Context) (field, value string, err error)
 	case err != nil:
 		return "", "", err
 	case answer.Crumb == "" || answer.Field == "":
-		return "", "", errors.New("Jenkins gave no crumb")
+		return "", "", errors.New("no crumb in the answer")
 	}
 	r.crumb.known, r.crumb.field, r.crumb.value = true, answer.Field, answer.Crumb
 	return answer.Field, answer.Crumb, nil

@@ -58,7 +58,7 @@ func (c *Controller) Stop(ctx context.Context, b rollback.Build) (rollback.Build
 func (c *Controller) cancel(ctx context.Context, b rollback.Build, n int) (rollback.Build, error) {
 	op := fmt.Sprintf("cancel queue item %d", b.Queue)
 	if n >= 3 {
-		return b, &rollback.CallError{System: system, Op: op, Kind: rollback.ServerFault, Err: errors.New("Jenkins said done, but it is still in the queue")}
+		return b, &rollback.CallError{System: system, Op: op, Kind: rollback.ServerFault, Err: errors.New("the answer was done, but it is still in the queue")}
 	}
 	if n > 0 {
 		select {

@@ -190,7 +190,7 @@ func checkWorkload(s string) error {
 		return fmt.Errorf("%q cannot be restarted: want deployment, statefulset or daemonset", kind)
 	}
 	if len(name) > 253 || !objectName().MatchString(name) {
-		return fmt.Errorf("%q is not a name in Kubernetes: want lower-case letters, digits, - and .", name)
+		return fmt.Errorf("%q is not a name in Kubernetes: want lower-case letters, digits, dashes and dots", name)
 	}
 	return nil
 }

@@ -82,7 +82,7 @@ rollback.yaml:10:11: repo "https://github.com/acme/payments": want a GitHub repo
 rollback.yaml:11:10: job "https://jenkins.example.com/job/deploy/": want the job's full name, folder/job, not its URL
 rollback.yaml:12:13: branch 2026-01-02 needs quotes: YAML reads it as a date; write "2026-01-02"
 rollback.yaml:13:17: workloads "pod/x": "pod" cannot be restarted: want deployment, statefulset or daemonset
-rollback.yaml:13:24: workloads "deployment/Y": "Y" is not a name in Kubernetes: want lower-case letters, digits, - and .
+rollback.yaml:13:24: workloads "deployment/Y": "Y" is not a name in Kubernetes: want lower-case letters, digits, dashes and dots
 `},
 	{"wrong types", `
 strictServices: "true"

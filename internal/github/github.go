@@ -254,12 +254,3 @@ func (f *Forge) rest(ctx context.Context, c call, method, path string, in, out a
 	_, err = f.client.Do(ctx, req, out)
 	return f.fail(ctx, write, err)
 }
-
-// pathOf escapes the parts of a branch's or a file's name.
-func pathOf(name string) string {
-	parts := strings.Split(name, "/")
-	for i, p := range parts {
-		parts[i] = url.PathEscape(p)
-	}
-	return strings.Join(parts, "/")
-}
