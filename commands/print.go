@@ -140,7 +140,7 @@ func (p *printer) card(pl *rollback.Plan, now time.Time) {
 			if i == 0 {
 				label = "steps"
 			}
-			p.row(label, fmt.Sprintf("%d. %-8s %s", i+1, s.Name, s.Text))
+			p.row(label, fmt.Sprintf("%d. %-9s %s", i+1, s.Name, s.Text))
 		}
 	}
 	if pl.Verdict == rollback.Safe {

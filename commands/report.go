@@ -40,7 +40,7 @@ func (l *lines) say(s string) {
 // announce says the step at work, if that has not been done.
 func (l *lines) announce() {
 	if l.silent != nil {
-		l.say(fmt.Sprintf("► %-8s %s", l.silent.Name, l.silent.Text))
+		l.say(fmt.Sprintf("► %-9s %s", l.silent.Name, l.silent.Text))
 		l.silent = nil
 	}
 }
@@ -92,7 +92,7 @@ func ended(p *printer, s rollback.Step, st rollback.StepState, text string, bega
 	if st.Detail != "" && st.Outcome != rollback.StepFailed { // a failure is explained at the end
 		words = append(words, st.Detail)
 	}
-	line := fmt.Sprintf("%s %-8s %s", mark, s.Name, strings.Join(words, ": "))
+	line := fmt.Sprintf("%s %-9s %s", mark, s.Name, strings.Join(words, ": "))
 	if d := st.At.Sub(began); !began.IsZero() && d >= 100*time.Millisecond {
 		line += p.dim(fmt.Sprintf("  %.1fs", d.Seconds()))
 	}
@@ -147,7 +147,7 @@ func (l *live) Step(s rollback.Step, st rollback.StepState) {
 	l.wipe()
 	if st.Outcome == rollback.StepStarted {
 		l.began = st.At
-		l.say(clip(fmt.Sprintf("► %-8s %s", s.Name, s.Text), l.width()))
+		l.say(clip(fmt.Sprintf("► %-9s %s", s.Name, s.Text), l.width()))
 		l.fresh = true
 		return
 	}
