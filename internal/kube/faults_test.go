@@ -92,7 +92,7 @@ var acts = []struct {
 		return err
 	}, nil},
 	{"Missing", "POST selfsubjectaccessreviews", false, true, func(ctx context.Context, c *Cluster) error {
-		_, err := c.Missing(ctx, "prod", rollback.Right{Verb: "patch", Kind: "Deployment"}, rollback.Right{Verb: "create", Kind: "ConfigMap"})
+		_, err := c.Missing(ctx, "prod", rollback.Right{Verb: "patch", Kind: "Deployment"})
 		return err
 	}, nil},
 	{"Can", "POST selfsubjectaccessreviews", false, true, func(ctx context.Context, c *Cluster) error {
