@@ -315,7 +315,7 @@ func TestTokenExpiresInTheMiddle(t *testing.T) {
 
 func TestRecordsOnALiveCluster(t *testing.T) {
 	t.Parallel()
-	s, c, _ := alive(t, Rules(ActRecord))
+	s, c, _ := alive(t, Rules(ActRecord, ActRecords))
 	ctx := ctxFor(t)
 	store := c.ConfigMaps("prod")
 	label := map[string]string{"app.kubernetes.io/managed-by": "rollback"}
