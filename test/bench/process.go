@@ -21,7 +21,9 @@ import (
 // build makes the program as `make build` does: static, trimmed, stripped.
 func (b *bench) build(ctx context.Context) error {
 	b.bin = filepath.Join(b.dir, "rollback")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X main.version=bench", "-o", b.bin, ".")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags", "urfave_cli_no_docs",
+		"-gcflags=github.com/aws/...=-l", "-gcflags=k8s.io/...=-l", "-gcflags=github.com/rollback-tools/rollback/internal/fake/...=-l",
+		"-ldflags", "-s -w -funcalign=16 -X main.version=bench", "-o", b.bin, ".") // as the Makefile does
 	cmd.Dir, cmd.Env = b.root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)
