@@ -204,7 +204,7 @@ func (r *Repository) seed(branch string, c Change) (string, error) {
 	return sha, r.move(branch, sha, by, 0)
 }
 
-// Push pushes revisions of a work tree into the repository, past every rule: ("/tmp/work", "HEAD:refs/heads/main").
+// Push pushes revisions of a work tree into the repository, past every rule: (dir, "HEAD:refs/heads/main").
 func (r *Repository) Push(ctx context.Context, workTree string, refspecs ...string) error {
 	before, err := r.git.refs("refs/heads/")
 	if err != nil {
