@@ -31,6 +31,7 @@ const (
 	roleForm     = `arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+`
 	numberForm   = `[0-9]+`
 	variableForm = `[A-Za-z_][A-Za-z0-9_]*`
+	libraryForm  = `[A-Za-z0-9][A-Za-z0-9._-]*(@[A-Za-z0-9][A-Za-z0-9._/-]*)?`
 	uidForm      = `[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`
 )
 
@@ -44,6 +45,7 @@ var (
 	zone       = lazily(`^(` + regionForm + `)[a-z]$`)
 	role       = lazily(`^` + roleForm + `$`)
 	variable   = lazily(`^` + variableForm + `$`)
+	library    = lazily(`^` + libraryForm + `$`)
 	uid        = lazily(`^` + uidForm + `$`)
 	externalID = lazily(`^[A-Za-z0-9_+=,.@:/-]+$`)
 	eksName    = lazily(`^[0-9A-Za-z][A-Za-z0-9_-]{0,99}$`)
@@ -81,6 +83,15 @@ func checkExternalID(s string) error {
 func checkVariable(s string) error {
 	if !variable().MatchString(s) {
 		return errors.New("want the name of an environment variable, not its value")
+	}
+	return nil
+}
+
+// checkLibrary: the name as in @Library, which takes a version behind an @
+// (https://www.jenkins.io/doc/book/pipeline/shared-libraries/#using-libraries).
+func checkLibrary(s string) error {
+	if !library().MatchString(s) {
+		return errors.New("want the name of a shared library, rollback or rollback@v1")
 	}
 	return nil
 }

@@ -295,6 +295,8 @@ func TestResolveWithoutFile(t *testing.T) {
 		{"cluster.region", "eu-west-1", "ROLLBACK_REGISTRY_REGION"},
 		{"github.tokenEnv", "GITHUB_TOKEN", "built in"},
 		{"jenkins.tokenEnv", "JENKINS_TOKEN", "built in"},
+		{"jenkins.rollbackJob", "rollback/prod/payments", "built in"},
+		{"jenkins.library", "rollback", "built in"},
 		{"revert.due", "1h", "built in"},
 		{"revert.labels", "rollback", "built in"},
 		{"revert.draft", "false", "built in"},
@@ -486,7 +488,7 @@ func TestEnvironment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"repo", "image", "job", "namespace"}; !slices.Equal(s.PerService, want) {
+	if want := []string{"repo", "image", "job", "namespace", "jenkins.rollbackJob"}; !slices.Equal(s.PerService, want) {
 		t.Errorf("PerService = %v, want %v", s.PerService, want)
 	}
 	if s.Image != "" || s.Namespace != "" || s.Tag != "staging" || s.Registry.Host != "staging.example.com" {

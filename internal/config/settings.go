@@ -100,6 +100,10 @@ var Settings = complete([]Setting{
 		check: checkVariable, form: variableForm},
 	{Key: "jenkins.caFile", Usage: "file with Jenkins' CA certificates, PEM", Example: "ca.pem", Environment: true, Path: true, check: checkPath},
 	{Key: "jenkins.commitParameter", Usage: "parameter of the deploy job that takes the commit, where the job builds no branch", Example: "COMMIT", check: checkVariable, form: variableForm},
+	{Key: "jenkins.rollbackJob", Usage: "Jenkins job that rolls back, folders separated by /", Default: "rollback/" + inEnvironment + "/" + inService, Example: "ops/rollback/{environment}/{service}",
+		Environment: true, Service: true, check: checkJob},
+	{Key: "jenkins.library", Usage: "name of the shared library in Jenkins, with @version to pin one", Default: "rollback", Example: "rollback@v1",
+		check: checkLibrary, form: libraryForm},
 
 	{Key: "revert.due", Type: Duration, Usage: "how soon after a rollback the revert must be merged", Default: "1h", Example: "1h", check: checkTimeout},
 	{Key: "revert.labels", Type: List, Usage: "labels of the revert pull request", Default: "rollback", Example: "rollback", check: checkWord},

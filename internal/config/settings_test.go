@@ -101,6 +101,8 @@ func TestChecks(t *testing.T) {
 		{"cluster.context", "prod|arn:aws:eks:eu-west-1:123456789012:cluster/x", "-x|x "},
 		{"cluster.eks", "acme-prod|A_1", "-x|a.b|" + strings.Repeat("a", 101)},
 		{"cluster.server", "https://x|https://x:6443/k8s/clusters/c-1|http://127.0.0.1:8080|http://localhost|http://[::1]:1", "x|http://x|ftp://x|https://|https://u:p@x|https://x?a|https://x#a|https://:80|http://10.0.0.1"},
+		{"jenkins.rollbackJob", "rollback/prod/payments|ops", "/a|a/|https://j/job/a|a:b"},
+		{"jenkins.library", "rollback|rollback@v1|rollback@feature/x|acme-1.2_lib", "@v1|rollback@|a b|a'b|a/b|rollback@a@b"},
 		{"cluster.uid", "5e2b6c1a-6a1f-4b3e-9d53-0c8f4d7a1b22", "x|5E2B6C1A-6a1f-4b3e-9d53-0c8f4d7a1b22|5e2b6c1a6a1f4b3e9d530c8f4d7a1b22"},
 	}
 	for _, test := range tests {

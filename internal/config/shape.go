@@ -66,13 +66,15 @@ type GitHub struct {
 	KeyFile      string `yaml:"keyFile"`
 }
 
-// Jenkins says where the deploy jobs run; without a URL Jenkins is not asked.
+// Jenkins says where the jobs run that deploy and roll back; without a URL Jenkins is not asked.
 type Jenkins struct {
 	URL             string `yaml:"url"`
 	User            string `yaml:"user"`
 	TokenEnv        string `yaml:"tokenEnv"`
 	CAFile          string `yaml:"caFile"`
 	CommitParameter string `yaml:"commitParameter"`
+	RollbackJob     string `yaml:"rollbackJob"`
+	Library         string `yaml:"library"`
 }
 
 // Revert says what the revert pull request looks like, and by when it must be merged.
