@@ -81,44 +81,25 @@ func (e *Env) Getenv(key string) string {
 // Main runs one command and returns its exit code.
 func Main(ctx context.Context, env *Env, args []string) int {
 	env.redactor = redact.New(env.Environ)
-	err := newApp(env).RunContext(ctx, append([]string{"rollback"}, args...))
-	var topic cli.ExitCoder // what the library says by itself: --help about something that is not there
-	if errors.As(err, &topic) {
-		err = rollback.UsageErrorf("%w", err)
-	}
+	err := env.invoke(ctx, newApp(env), args)
 	if err != nil {
 		env.explain(err)
 	}
 	return int(rollback.ExitOf(err))
 }
 
-// newApp builds the command tree afresh; nothing in it is global.
+// newApp builds the command tree afresh; nothing in it is global. invoke runs it.
 func newApp(env *Env) *cli.App {
-	app := &cli.App{
-		Name:                      "rollback",
-		Usage:                     "take production back to an earlier version, and prove it",
-		Version:                   env.version(),
-		Description:               appDescription,
-		Writer:                    env.Stdout,
-		ErrWriter:                 env.Stderr,
-		Reader:                    env.Stdin,
-		EnableBashCompletion:      true,
-		DisableSliceFlagSeparator: true,
-		HideHelpCommand:           true,
-		ExitErrHandler:            func(*cli.Context, error) {},
-		OnUsageError:              usageError,
-		Action: func(c *cli.Context) error {
-			if c.NArg() > 0 {
-				return unknownCommand(c)
-			}
-			return cli.ShowAppHelp(c)
-		},
-		Commands: env.commands(),
+	return &cli.App{
+		Name:        "rollback",
+		Usage:       "take production back to an earlier version, and prove it",
+		Version:     env.version(),
+		Description: appDescription,
+		Writer:      env.Stdout,
+		ErrWriter:   env.Stderr,
+		Reader:      env.Stdin,
+		Commands:    env.commands(),
 	}
-	for _, c := range app.Commands {
-		harden(c)
-	}
-	return app
 }
 
 // appDescription is the first screen of `rollback --help`.
@@ -144,48 +125,18 @@ func (e *Env) version() string {
 	return v
 }
 
-// harden gives a command what every command needs: no positional arguments (urfave/cli would drop flags after one without
-// a word), and usage errors of ours.
-func harden(c *cli.Command) {
-	c.OnUsageError = usageError
-	before, leaf := c.Before, len(c.Subcommands) == 0
-	c.Before = func(ctx *cli.Context) error {
-		if leaf && ctx.NArg() > 0 {
-			return rollback.UsageErrorf("rollback %s takes no arguments, only flags; what to do with %q?", c.Name, ctx.Args().First())
-		}
-		if before != nil {
-			return before(ctx)
-		}
-		return nil
-	}
-	for _, sub := range c.Subcommands {
-		harden(sub)
-	}
-}
-
 // badSwitch is how package flag words a switch with a value that is none.
 var badSwitch = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^invalid boolean value (".*") for -(\S+): `)
 })
 
-func usageError(c *cli.Context, err error, _ bool) error {
-	where := "rollback"
-	if c.Command != nil && c.Command.Name != "" && c.Command.Name != "rollback" {
-		where += " " + c.Command.Name
-	}
+// usageError words what package flag says of a command line.
+func usageError(where string, flags []cli.Flag, err error) error {
 	text := err.Error()
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
-		text = fmt.Sprintf("unknown flag --%s", strings.TrimLeft(name, "-"))
-		var known []string
-		if c.Command != nil {
-			for _, f := range c.Command.Flags {
-				known = append(known, f.Names()...)
-			}
-		}
-		if near := nearest(strings.TrimLeft(name, "-"), known); near != "" {
-			text += fmt.Sprintf(", did you mean --%s?", near)
-		}
-	} else if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
+		return unknownFlag(name, where, flags, nil)
+	}
+	if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
 		text = fmt.Sprintf("--%s needs a value", strings.TrimLeft(name, "-"))
 	} else if m := badSwitch().FindStringSubmatch(text); m != nil {
 		text = fmt.Sprintf("--%s: %s is neither true nor false", m[2], m[1])
@@ -195,17 +146,35 @@ func usageError(c *cli.Context, err error, _ bool) error {
 	return e
 }
 
-func unknownCommand(c *cli.Context) error {
+// unknownFlag is the error for a flag that is none, or not one of this command. Without a command, flags of all commands
+// were typed too early.
+func unknownFlag(name, where string, flags []cli.Flag, commands []*cli.Command) error {
+	name, _, _ = strings.Cut(strings.TrimLeft(name, "-"), "=")
+	text := "unknown flag --" + name
 	var known []string
-	for _, cmd := range c.App.Commands {
-		known = append(known, cmd.Name)
+	for _, f := range flags {
+		known = append(known, f.Names()...)
 	}
-	word := c.Args().First()
-	e := rollback.UsageErrorf("no command %q", word).(*rollback.Error)
-	if near := nearest(word, known); near != "" {
-		e.Next = append(e.Next, "did you mean: rollback "+near)
+	if near := nearest(name, known); near != "" {
+		text += fmt.Sprintf(", did you mean --%s?", near)
 	}
-	e.Next = append(e.Next, "rollback --help lists the commands")
+	for _, c := range commands {
+		if slices.ContainsFunc(c.Flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), name) }) {
+			text = fmt.Sprintf("--%s comes after the command: rollback COMMAND --%s …", name, name)
+			break
+		}
+	}
+	e := rollback.UsageErrorf("%s: %s", where, text).(*rollback.Error)
+	e.Next = []string{where + " --help"}
+	return e
+}
+
+func unknownCommand(where, word string, among []*cli.Command) error {
+	e := rollback.UsageErrorf("no command %q", strings.TrimPrefix(where+" "+word, "rollback ")).(*rollback.Error)
+	if near := nearest(word, names(among)); near != "" {
+		e.Next = append(e.Next, "did you mean: "+where+" "+near)
+	}
+	e.Next = append(e.Next, where+" --help lists the commands")
 	return e
 }
 

@@ -31,33 +31,64 @@ func (e *Env) candidatesCommand() *cli.Command {
 		Name: "candidates", Category: look, Usage: "what could be rolled back to: commit, age, digest, evidence, and why not",
 		Description: "Lists the images that carry a commit tag, newest first; images with the same digest are one. Evidence is what is\n" +
 			"known, never a guess: it serves now, a rollback to it was proven, or it was only pushed before the current one.",
-		Flags: e.scopeFlags(optAll, optJSON),
+		Flags: e.scopeFlags(optAll, optJSON, optResult),
 		Action: func(c *cli.Context) error {
-			sw, err := e.switches(c, optAll, optJSON)
-			if err != nil {
-				return err
-			}
-			s, err := e.open(c, false)
-			if err != nil {
-				return err
-			}
-			now := time.Now()
-			survey, err := rollback.Look(c.Context, s.world, rollback.Request{Scope: s.scoped.Scope, Act: rollback.ActLook, List: true}, now)
-			if err != nil {
-				return lookFailed(c.Context, err)
-			}
-			plan := rollback.Draw(survey, "")
-			report := candidatesReport{
-				SchemaVersion: candidatesVersion, At: now.UTC(), Scope: s.scoped.Scope, Registry: plan.Basis.Registry, Tag: s.scoped.Tag,
-				TagDigest: survey.TagNow.Digest, Current: plan.Current, Running: survey.Running, Candidates: survey.Candidates,
-			}
-			if sw["json"] {
-				return e.json(report)
-			}
-			e.printCandidates(report, sw["all"], now)
-			return nil
+			return e.leaving(c, func(left *outcome) error { return e.candidates(c, left) })
 		},
 	}
+}
+
+// candidates lists what could be rolled back to.
+func (e *Env) candidates(c *cli.Context, left *outcome) error {
+	sw, err := e.switches(c, optAll, optJSON)
+	if err != nil {
+		return err
+	}
+	s, err := e.open(c, false)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	survey, err := rollback.Look(c.Context, s.world, rollback.Request{Scope: s.scoped.Scope, Act: rollback.ActLook, List: true}, now)
+	if err != nil {
+		return lookFailed(c.Context, err)
+	}
+	plan := rollback.Draw(survey, "")
+	report := candidatesReport{
+		SchemaVersion: candidatesVersion, At: now.UTC(), Scope: s.scoped.Scope, Registry: plan.Basis.Registry, Tag: s.scoped.Tag,
+		TagDigest: survey.TagNow.Digest, Current: plan.Current, Running: survey.Running, Candidates: survey.Candidates,
+	}
+	left.addCandidates(report, now)
+	if sw["json"] {
+		return e.json(report)
+	}
+	e.printCandidates(report, sw["all"], now)
+	return nil
+}
+
+// addCandidates leaves the eligible ones, each with what --to takes and a line to choose by.
+func (o *outcome) addCandidates(r candidatesReport, now time.Time) {
+	n := 0
+	for _, c := range r.Candidates {
+		if c.Ineligible != "" || n == shownCandidates {
+			continue
+		}
+		n++
+		to, parts := string(c.Commit), []string{c.Commit.Short()}
+		if to == "" {
+			to, parts = string(c.Image.Digest), []string{c.Image.Digest.Short()}
+		}
+		if t := c.Image.Time(); !t.IsZero() {
+			parts = append(parts, rollback.Span(now.Sub(t))+" old")
+		}
+		if c.Change != nil {
+			parts = append(parts, changed(c.Change))
+		}
+		o.add(fmt.Sprintf("candidate.%d.to", n), to)
+		o.add(fmt.Sprintf("candidate.%d.label", n), strings.Join(parts, "  "))
+	}
+	o.message = fmt.Sprintf("%s could go back to %s", r.Scope, count(n, "version", "versions"))
+	o.add("candidates", n)
 }
 
 // shownCandidates is how many candidates are printed without --all.

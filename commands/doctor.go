@@ -40,30 +40,35 @@ func (e *Env) doctorCommand() *cli.Command {
 		Name: "doctor", Category: set, Usage: "check the access to every configured system, without changing anything",
 		Description: "One line for each check, with the fix where it fails. Rights to write are asked of Kubernetes by access review; ECR\n" +
 			"offers no such question, so ecr:PutImage is not checked.",
-		Flags: e.scopeFlags(optJSON),
+		Flags: e.scopeFlags(optJSON, optResult),
 		Action: func(c *cli.Context) error {
 			asJSON, err := e.on(c, optJSON)
 			if err != nil {
 				return err
 			}
-			report := e.examine(c)
-			if asJSON {
-				if err := e.json(report); err != nil {
-					return err
+			return e.leaving(c, func(left *outcome) error {
+				report := e.examine(c)
+				if asJSON {
+					if err := e.json(report); err != nil {
+						return err
+					}
+				} else {
+					e.printDoctor(report)
 				}
-			} else {
-				e.printDoctor(report)
-			}
-			failed := 0
-			for _, k := range report.Checks {
-				if k.Status == "fail" {
-					failed++
+				failed := 0
+				for _, k := range report.Checks {
+					if k.Status == "fail" {
+						failed++
+					}
 				}
-			}
-			if failed > 0 {
-				return &rollback.Error{Exit: rollback.Failed, What: count(failed, "check failed", "checks failed"), Production: rollback.NotChanged}
-			}
-			return nil
+				left.message = count(len(report.Checks), "check", "checks") + ", all passed"
+				left.add("checks", len(report.Checks))
+				left.add("failed", failed)
+				if failed > 0 {
+					return &rollback.Error{Exit: rollback.Failed, What: count(failed, "check failed", "checks failed"), Production: rollback.NotChanged}
+				}
+				return nil
+			})
 		},
 	}
 }

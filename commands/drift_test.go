@@ -1,13 +1,13 @@
 package commands
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/urfave/cli/v2"
@@ -104,10 +104,7 @@ func TestVariablesWork(t *testing.T) {
 						return nil
 					}
 				}
-				reading.Lock()
-				err := app.Run(args)
-				reading.Unlock()
-				must(t, err)
+				must(t, env.invoke(t.Context(), app, args[1:]))
 			}
 			if got[0] != got[1] {
 				t.Errorf("as flags:\n%s\nas variables:\n%s", got[0], got[1])
@@ -200,25 +197,14 @@ func TestReference(t *testing.T) {
 	}
 }
 
-// reading is held while a command line is parsed in this process: the library keeps its help flags in global variables.
-var reading sync.Mutex
-
 // parse reads a printed command with the real flags, without running it.
 func parse(words []string) error {
 	env := quiet()
 	app := newApp(env)
-	app.Action = func(c *cli.Context) error {
-		if c.NArg() > 0 {
-			return unknownCommand(c)
-		}
-		return nil
-	}
 	for _, c := range app.Commands {
 		c.Action = func(*cli.Context) error { return nil }
 	}
-	reading.Lock()
-	defer reading.Unlock()
-	return app.Run(words)
+	return env.invoke(context.Background(), app, words[1:])
 }
 
 // words splits a command line as a POSIX shell does, as far as this program's own output goes.

@@ -93,13 +93,15 @@ func (e *Env) revertCommand() *cli.Command {
 		Description: "One of --pr, --commit and --to says what to undo. Where the branch still ends with it, the result is the content from\n" +
 			"before, and cannot conflict; otherwise GitHub merges. Run twice it finds its own pull request. A conflict ends with\n" +
 			"the files, who changed them since, and the Git commands to finish by hand.",
-		Flags: e.scopeFlags(optPR, optCommit, to, optReason, optDraft, optAuto, optDryRun, optJSON, optUser),
+		Flags: e.scopeFlags(optPR, optCommit, to, optReason, optDraft, optAuto, optDryRun, optJSON, optResult, optUser),
 		Action: func(c *cli.Context) error {
 			req := rollback.RevertRequest{To: rollback.Commit(e.text(c, to)), Commit: rollback.Commit(e.text(c, optCommit)), Authors: true, CodeOwners: true}
-			if err := e.number(c, &req.PR); err != nil {
-				return err
-			}
-			return e.performRevert(c, req)
+			return e.leaving(c, func(left *outcome) error {
+				if err := e.number(c, &req.PR); err != nil {
+					return err
+				}
+				return e.performRevert(c, req, left)
+			})
 		},
 	}
 }
@@ -108,16 +110,18 @@ func (e *Env) relandCommand() *cli.Command {
 	return &cli.Command{
 		Name: "reland", Category: act, Usage: "bring a reverted change back: the revert of the revert, as a pull request",
 		Description: "--pr is the number of the merged revert.",
-		Flags:       e.scopeFlags(optPR, optReason, optDraft, optAuto, optDryRun, optJSON, optUser),
+		Flags:       e.scopeFlags(optPR, optReason, optDraft, optAuto, optDryRun, optJSON, optResult, optUser),
 		Action: func(c *cli.Context) error {
 			req := rollback.RevertRequest{Reland: true, CodeOwners: true}
-			if err := e.number(c, &req.PR); err != nil {
-				return err
-			}
-			if req.PR == 0 {
-				return rollback.UsageErrorf("--pr: say which merged revert to take back")
-			}
-			return e.performRevert(c, req)
+			return e.leaving(c, func(left *outcome) error {
+				if err := e.number(c, &req.PR); err != nil {
+					return err
+				}
+				if req.PR == 0 {
+					return rollback.UsageErrorf("--pr: say which merged revert to take back")
+				}
+				return e.performRevert(c, req, left)
+			})
 		},
 	}
 }
@@ -136,7 +140,7 @@ func (e *Env) number(c *cli.Context, n *int) error {
 }
 
 // performRevert opens the pull request, or shows what it would be.
-func (e *Env) performRevert(c *cli.Context, req rollback.RevertRequest) error {
+func (e *Env) performRevert(c *cli.Context, req rollback.RevertRequest, left *outcome) error {
 	sw, err := e.switches(c, optDraft, optAuto, optDryRun, optJSON)
 	if err != nil {
 		return err
@@ -182,11 +186,22 @@ func (e *Env) performRevert(c *cli.Context, req rollback.RevertRequest) error {
 			res.PR = state.PR
 		}
 	}
+	left.addRevert(res)
 	if sw["json"] {
 		return e.json(res)
 	}
 	e.printRevert(res, state)
 	return nil
+}
+
+// addRevert leaves the pull request.
+func (o *outcome) addRevert(res rollback.RevertResult) {
+	o.message = strings.TrimSpace(string(res.Outcome) + " " + res.PR.URL)
+	o.production = rollback.NotChanged
+	o.add("outcome", res.Outcome)
+	o.add("pullRequest", res.PR.URL)
+	o.add("number", res.PR.Number)
+	o.add("state", res.PR.State)
 }
 
 // revertFailed says what to do about a revert that cannot be made.

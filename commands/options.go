@@ -27,7 +27,7 @@ func (o option) env() string {
 // The options of the commands, each once.
 var (
 	optTo       = option{name: "to", usage: "target: previous, a commit, a tag or a digest (default: previous)"}
-	optMethod   = option{name: "method", usage: "how: retag moves the tag and restarts, revert undoes the commit and follows its build (default: retag)"}
+	optMethod   = option{name: "method", usage: "how: retag moves the tag and restarts, revert undoes the commit and follows its build, undo takes the last rollback back (default: retag)"}
 	optWait     = option{name: "wait", usage: "with --method revert: how long to wait for the merge, merge for an hour (default: not at all, exit 3)"}
 	optMigrate  = option{name: "accept-migrations", usage: "the older code works with the newer schema: undo migrations' code all the same", flag: true}
 	optReason   = option{name: "reason", usage: "why, for the record and for whoever meets the lock"}

@@ -39,13 +39,13 @@ func (e *Env) planCommand() *cli.Command {
 		Name: "plan", Category: look, Usage: "show what a rollback would do, with a verdict and reasons; changes nothing",
 		Description: "Reads the cluster and the registry and prints current and target image, what is undone, what will be touched,\n" +
 			"findings with their remedies, the steps, and whether that is safe. Exit 5 if it is not.",
-		Flags: e.scopeFlags(optTo, optMethod, optReason, optOut, optJSON, optAccept, optMigrate, optNoRecord, optUser),
+		Flags: e.scopeFlags(optTo, optMethod, optReason, optOut, optJSON, optAccept, optMigrate, optNoRecord, optResult, optUser),
 		Action: func(c *cli.Context) error {
 			sw, err := e.switches(c, optJSON, optNoRecord)
 			if err != nil {
 				return err
 			}
-			t := task{act: rollback.ActRun, dry: true, json: sw["json"], noRecord: sw["no-record"], out: e.text(c, optOut)}
+			t := task{act: rollback.ActRun, dry: true, json: sw["json"], noRecord: sw["no-record"], out: e.text(c, optOut), result: e.text(c, optResult)}
 			return e.perform(c, t)
 		},
 	}
@@ -130,21 +130,38 @@ func (e *Env) performAct(c *cli.Context, a rollback.Act) error {
 
 // perform is every acting command: survey, plan, ask, run, print.
 func (e *Env) perform(c *cli.Context, t task) (err error) {
-	var res *rollback.Result
 	scope := rollback.Scope{Service: e.selector(c, "service"), Environment: e.selector(c, "environment")}
-	if !t.dry {
-		defer func() { err = e.writeResult(t, scope, res, err) }()
+	left := &outcome{act: c.Command.Name, scope: scope}
+	if t.result == "" && !t.dry && e.onJenkins() {
+		t.result = "rollback-result.txt"
 	}
+	defer func() { err = e.leave(t.result, left, err) }()
 	req := rollback.Request{
 		Act: t.act, Method: rollback.MethodRetag, To: e.text(c, optTo), Reason: e.text(c, optReason), By: e.actor(c),
 		Accept: e.list(c, optAccept), Steal: t.steal, Dry: t.dry,
 	}
-	switch m := e.text(c, optMethod); m {
+	method := e.text(c, optMethod)
+	var saved *rollback.Plan
+	if t.plan != "" {
+		if saved, err = readPlan(t.plan); err != nil {
+			return err
+		}
+		if method != "" && method != planned(saved) {
+			return rollback.UsageErrorf("--plan and --method %s: the plan in %s is by %s", method, t.plan, planned(saved))
+		}
+		method = planned(saved)
+	}
+	switch method {
 	case "", rollback.MethodRetag:
 	case rollback.MethodRevert:
-		req.Method = m
+		req.Method = method
+	case methodUndo:
+		if req.To != "" && req.To != rollback.Previous && saved == nil {
+			return rollback.UsageErrorf("--to %q: an undo goes back to what ran before the last rollback, and nowhere else", req.To)
+		}
+		t.act, req.Act, req.To = rollback.ActUndo, rollback.ActUndo, ""
 	default:
-		return rollback.UsageErrorf("--method %q: want retag or revert", m)
+		return rollback.UsageErrorf("--method %q: want retag, revert or undo", method)
 	}
 	waitMerge, err := e.wait(c)
 	if err != nil {
@@ -155,15 +172,14 @@ func (e *Env) perform(c *cli.Context, t task) (err error) {
 	} else if accept {
 		req.Accept = append(req.Accept, "migrations")
 	}
-	var saved *rollback.Plan
-	if t.plan != "" {
-		if saved, err = readPlan(t.plan); err != nil {
-			return err
-		}
-		if req.To != "" && req.To != string(saved.Target.Digest) {
+	if saved != nil {
+		// A variable may still hold what the plan was asked for; the plan says where that is.
+		if c.IsSet(optTo.name) && req.To != "" && req.To != string(saved.Target.Digest) {
 			return rollback.UsageErrorf("--plan and --to: the plan in %s says where to already", t.plan)
 		}
-		req.To = string(saved.Target.Digest)
+		if t.act == rollback.ActRun {
+			req.To = string(saved.Target.Digest)
+		}
 		if req.Reason == "" {
 			req.Reason = saved.Reason
 		}
@@ -176,7 +192,7 @@ func (e *Env) perform(c *cli.Context, t task) (err error) {
 		return err
 	}
 	scope = s.scoped.Scope
-	req.Scope = scope
+	req.Scope, left.scope = scope, scope
 	if req.Method == rollback.MethodRevert && s.world.Reverter == nil {
 		return &rollback.Error{Exit: rollback.Usage, What: "--method revert needs GitHub, and " + s.noForge, Production: rollback.NotChanged,
 			Next: []string{"set repo in rollback.yaml and the token in GITHUB_TOKEN, then: rollback doctor " + scopeFlagsText(scope)}}
@@ -210,6 +226,7 @@ func (e *Env) perform(c *cli.Context, t task) (err error) {
 	}
 	held := rollback.Held(survey.Record, req.By, time.Now(), record.Dead)
 	if t.dry {
+		left.addPlan(plan, now, t.out)
 		return e.showPlan(t, plan, now, held)
 	}
 	if t.act != rollback.ActVerify {
@@ -242,10 +259,11 @@ func (e *Env) perform(c *cli.Context, t task) (err error) {
 		defer j.Close()
 		runner.Journal, path = j, j.Path()
 	}
-	res, err = runner.Run(c.Context, survey, plan)
+	res, err := runner.Run(c.Context, survey, plan)
 	if res == nil {
 		return err
 	}
+	left.addResult(res, planned(plan), path)
 	if t.json {
 		if jerr := e.json(res); jerr != nil {
 			return errors.Join(err, jerr)
@@ -421,7 +439,7 @@ func readPlan(path string) (*rollback.Plan, error) {
 	if p.SchemaVersion != rollback.PlanVersion {
 		return nil, rollback.UsageErrorf("--plan %s: schemaVersion %d, this program reads %d; make the plan again", path, p.SchemaVersion, rollback.PlanVersion)
 	}
-	if p.Act != rollback.ActRun || p.Scope.Validate() != nil {
+	if p.Act != rollback.ActRun && p.Act != rollback.ActUndo || p.Scope.Validate() != nil {
 		return nil, rollback.UsageErrorf("--plan %s: not a plan for `run`", path)
 	}
 	if _, err := rollback.ParseDigest(string(p.Target.Digest)); err != nil {
@@ -450,41 +468,4 @@ func writePlan(path string, p *rollback.Plan, redact func(string) string) error 
 		return rollback.UsageErrorf("--out %s: %w", path, err)
 	}
 	return nil
-}
-
-// writeResult leaves the outcome as key=value lines for Groovy, which has no safe way to read JSON in a pipeline. A result
-// that cannot be written is said, but never hides how the run ended.
-func (e *Env) writeResult(t task, scope rollback.Scope, res *rollback.Result, err error) error {
-	path := t.result
-	if path == "" && e.onJenkins() {
-		path = "rollback-result.txt"
-	}
-	if path == "" {
-		return err
-	}
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(e.Dir, path)
-	}
-	kv := []record.KV{
-		{Key: "schemaVersion", Value: "1"},
-		{Key: "exit", Value: fmt.Sprint(int(rollback.ExitOf(err)))},
-		{Key: "service", Value: scope.Service}, {Key: "environment", Value: scope.Environment}, {Key: "act", Value: string(t.act)},
-	}
-	if res != nil {
-		kv = append(kv,
-			record.KV{Key: "run", Value: res.Run}, record.KV{Key: "message", Value: res.Outcome}, record.KV{Key: "production", Value: res.Production},
-			record.KV{Key: "from", Value: string(res.From.Digest)}, record.KV{Key: "fromCommit", Value: string(res.From.Commit)},
-			record.KV{Key: "to", Value: string(res.To.Digest)}, record.KV{Key: "toCommit", Value: string(res.To.Commit)},
-			record.KV{Key: "next", Value: strings.Join(res.Next, " | ")})
-	} else if err != nil {
-		kv = append(kv, record.KV{Key: "message", Value: err.Error()})
-		var re *rollback.Error
-		if errors.As(err, &re) {
-			kv = append(kv, record.KV{Key: "production", Value: re.Production}, record.KV{Key: "next", Value: strings.Join(re.Next, " | ")})
-		}
-	}
-	if werr := record.WriteResult(path, kv, e.redactor.String); werr != nil {
-		e.printer().line("! the result file could not be written: " + werr.Error())
-	}
-	return err
 }

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -52,30 +51,42 @@ func (e *Env) initCommand() *cli.Command {
 	}
 }
 
-// completions are the shell scripts; they ask the program itself, so they never go stale.
+// shells are those that completions has a script for.
+var shells = []string{"bash", "zsh", "fish"}
+
+// completions are the shell scripts; they ask the program itself, so they never go stale. Where the program has nothing to
+// offer, the word may be a file.
 var completions = map[string]string{
 	"bash": `_rollback() {
-  local cur="${COMP_WORDS[COMP_CWORD]}" words
-  if [[ "$cur" == -* ]]; then
-    words=$("${COMP_WORDS[@]:0:COMP_CWORD}" "$cur" --generate-bash-completion 2>/dev/null)
-  else
-    words=$("${COMP_WORDS[@]:0:COMP_CWORD}" --generate-bash-completion 2>/dev/null)
-  fi
-  COMPREPLY=($(compgen -W "$words" -- "$cur"))
+  local cur="${COMP_WORDS[COMP_CWORD]}" word what
+  COMPREPLY=()
+  while IFS=$'\t' read -r word what; do
+    COMPREPLY+=("$word")
+  done < <("${COMP_WORDS[@]:0:COMP_CWORD}" "$cur" --generate-bash-completion 2>/dev/null)
 }
 complete -o bashdefault -o default -F _rollback rollback
 `,
 	"zsh": `#compdef rollback
 _rollback() {
-  local -a found
-  if [[ "${words[CURRENT]}" == -* ]]; then
-    found=("${(@f)$("${(@)words[1,CURRENT]}" --generate-bash-completion 2>/dev/null)}")
+  local -a words_ texts
+  local word what
+  while IFS=$'\t' read -r word what; do
+    words_+=("$word")
+    texts+=("$word${what:+  -- $what}")
+  done < <("${(@)words[1,CURRENT-1]}" "${words[CURRENT]}" --generate-bash-completion 2>/dev/null)
+  if (( ${#words_} )); then
+    compadd -l -d texts -- "${words_[@]}"
   else
-    found=("${(@f)$("${(@)words[1,CURRENT-1]}" --generate-bash-completion 2>/dev/null)}")
+    _files
   fi
-  compadd -- "${found[@]}"
 }
 compdef _rollback rollback
+`,
+	"fish": `function __rollback_complete
+    set -l words (commandline -opc)
+    $words (commandline -ct) --generate-bash-completion 2>/dev/null
+end
+complete -c rollback -a '(__rollback_complete)'
 `,
 }
 
@@ -86,19 +97,11 @@ func (e *Env) completionCommand() *cli.Command {
 		Flags:       e.flags(option{name: "shell", usage: "bash, zsh or fish"}),
 		Action: func(c *cli.Context) error {
 			shell := e.text(c, option{name: "shell"})
-			if shell == "fish" {
-				script, err := c.App.ToFishCompletion()
-				if err != nil {
-					return err
-				}
-				_, err = fmt.Fprint(e.Stdout, script)
-				return err
-			}
 			script, ok := completions[shell]
 			if !ok {
 				return rollback.UsageErrorf("--shell %q: want bash, zsh or fish", shell)
 			}
-			_, err := fmt.Fprint(e.Stdout, strings.TrimLeft(script, "\n"))
+			_, err := fmt.Fprint(e.Stdout, script)
 			return err
 		},
 	}

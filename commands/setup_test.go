@@ -258,6 +258,10 @@ func TestCompletion(t *testing.T) {
 		{[]string{"rollback", "run", "--dry"}, []string{"--dry-run"}},
 		{[]string{"rollback", "run", "--service", "payments", "--reas"}, []string{"--reason"}},
 		{[]string{"rollback", "verify", "--ye"}, nil},
+		{[]string{"rollback", "run", "--method", "re"}, []string{"retag", "revert"}},
+		{[]string{"rollback", "demo", "--method", ""}, []string{"retag", "revert"}},
+		{[]string{"rollback", "completion", "--shell", "f"}, []string{"fish"}},
+		{[]string{"rollback", "run", "--dry-run", "--wait", "m"}, []string{"merge"}},
 	} {
 		if got := complete(t, script, c.words...); !slices.Equal(got, c.want) {
 			t.Errorf("%v completes to %v, want %v", c.words, got, c.want)

@@ -58,22 +58,77 @@ func (e *Env) statusCommand() *cli.Command {
 		Name: "status", Category: look, Usage: "what each service runs, and where its last rollback stands",
 		Description: "Without --service: every service of the environment, found by the images in its namespaces, in a number of calls that\n" +
 			"does not grow with the services. With --service, or --tags, the registry is asked as well: moving tag and commit.",
-		Flags: e.scopeFlags(optTags, optJSON),
+		Flags: e.scopeFlags(optTags, optJSON, optResult),
 		Action: func(c *cli.Context) error {
 			sw, err := e.switches(c, optTags, optJSON)
 			if err != nil {
 				return err
 			}
-			report, err := e.status(c, sw["tags"])
-			if err != nil {
-				return err
-			}
-			if sw["json"] {
-				return e.json(report)
-			}
-			e.printStatus(report)
-			return nil
+			return e.leaving(c, func(left *outcome) error {
+				report, err := e.status(c, sw["tags"])
+				if err != nil {
+					return err
+				}
+				left.addStatus(report)
+				if sw["json"] {
+					return e.json(report)
+				}
+				e.printStatus(report)
+				return nil
+			})
 		},
+	}
+}
+
+// addStatus leaves what is known of each service, with the service's name before each key where there may be several.
+func (o *outcome) addStatus(r *statusReport) {
+	var services []string
+	for _, s := range r.Services {
+		services = append(services, s.Service)
+		key := func(k string) string {
+			if o.scope.Service == "" {
+				return s.Service + "." + k
+			}
+			return k
+		}
+		var digests, commits []string
+		pods := 0
+		for _, i := range s.Running {
+			digests, commits = append(digests, string(i.Digest)), append(commits, string(i.Commit))
+			pods += i.Pods
+		}
+		o.add(key("running"), strings.Join(digests, ","))
+		o.add(key("commit"), strings.Trim(strings.Join(commits, ","), ","))
+		o.add(key("pods"), pods)
+		o.add(key("ready"), s.Ready)
+		o.add(key("desired"), s.Desired)
+		o.add(key("tag"), s.Tag)
+		o.add(key("tagDigest"), s.TagDigest)
+		var last rollback.Entry
+		if s.Last != nil {
+			last = *s.Last
+		}
+		o.add(key("state"), last.State)
+		o.add(key("reason"), last.Reason)
+		o.add(key("by"), last.By.User)
+		o.add(key("frozen"), s.Freeze != nil)
+		var owed rollback.FollowUp
+		if s.FollowUp != nil && !s.FollowUp.Done {
+			owed = *s.FollowUp
+		}
+		pr := owed.URL
+		if pr == "" {
+			pr = last.Merge.URL
+		}
+		o.add(key("owed"), owed.Kind)
+		o.add(key("due"), owed.Due)
+		o.add(key("overdue"), !owed.Due.IsZero() && r.At.After(owed.Due))
+		o.add(key("pullRequest"), pr)
+		o.message = s.Service + " runs " + strings.Join(digests, ", ") + "; rollback: " + rollbackWord(s, r.At)
+	}
+	if o.scope.Service == "" {
+		o.message = r.Environment + " has " + count(len(services), "service", "services")
+		o.add("services", strings.Join(services, ","))
 	}
 }
 

@@ -30,6 +30,8 @@ type Result struct {
 	StartedAt     time.Time   `json:"startedAt"`
 	EndedAt       time.Time   `json:"endedAt"`
 	Next          []string    `json:"next,omitempty"`
+	// PullRequest is the URL of the revert, "" where there is none.
+	PullRequest string `json:"pullRequest,omitempty"`
 }
 
 // Reporter is told what happens, for the person who waits.
@@ -718,6 +720,12 @@ func (r *run) end(step Step, err error) (*Result, error) {
 	}
 	if r.entry != nil && r.entry.From.Digest != "" {
 		res.From = r.entry.From
+	}
+	switch {
+	case r.entry != nil && r.entry.Merge.URL != "":
+		res.PullRequest = r.entry.Merge.URL
+	case r.owing != nil && r.owing.seen:
+		res.PullRequest = r.owing.due.URL
 	}
 	if err == nil {
 		res.Exit, res.Outcome, res.Production = Done, r.success(), r.productionDone()
