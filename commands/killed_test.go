@@ -36,7 +36,11 @@ type gate struct {
 func (n *night) stopAt(number int) *gate {
 	g := &gate{at: number, reached: make(chan struct{}), opened: make(chan struct{})}
 	n.t.Cleanup(func() { g.open(false) })
-	n.Registry.Inject(fake.Fault{Hold: func(r *http.Request) { g.come(n.Registry.Op(r)) }})
+	n.Registry.Inject(fake.Fault{Hold: func(r *http.Request) {
+		if !fake.Pulling(r) {
+			g.come(n.Registry.Op(r))
+		}
+	}})
 	n.Cluster.Inject(fake.Fault{Hold: func(r *http.Request) { g.come(n.Cluster.Op(r)) }})
 	return g
 }

@@ -65,6 +65,7 @@ type World struct {
 	Code                  *github.Repository
 	GitHubURL, JenkinsURL string
 
+	puller  *kube.Puller
 	pace    time.Duration
 	webhook atomic.Bool // whether a merge starts the deploy job
 	servers []*http.Server
@@ -93,24 +94,19 @@ func Start(o Options) (w *World, err error) {
 	if len(nodes) == 0 {
 		nodes = []string{"node-a", "node-b", "node-c"}
 	}
+	if w.RegistryURL, err = w.serve(w.Registry, nil); err != nil {
+		return w, err
+	}
+	w.puller = kube.NewPuller(w.reach)
 	delays := kube.Delays{}
 	if o.Pace > 0 {
 		delays = kube.Delays{Controller: o.Pace / 20, Schedule: o.Pace / 20, Pull: o.Pace / 2, Start: o.Pace / 8, Ready: o.Pace / 2, Termination: o.Pace / 4}
 	}
 	w.Cluster = kube.New(kube.Options{
 		Namespaces: []string{Namespace}, Nodes: nodes, Delays: delays,
-		Resolve: func(ref string) (string, error) {
-			digest, err := w.Registry.Resolve(ref)
-			if err != nil {
-				return "", fmt.Errorf("%w: %w", kube.ErrImageNotFound, err)
-			}
-			return digest, nil
-		},
-		Users: []kube.User{{Token: "oncall", Name: "oncall@acme.example", Admin: true}},
+		Resolve: w.puller.Resolve,
+		Users:   []kube.User{{Token: "oncall", Name: "oncall@acme.example", Admin: true}},
 	})
-	if w.RegistryURL, err = w.serve(w.Registry, nil); err != nil {
-		return w, err
-	}
 	cert, ca, err := certificate()
 	if err != nil {
 		return w, err
@@ -125,6 +121,21 @@ func Start(o Options) (w *World, err error) {
 		}
 	}
 	return w, w.write(o)
+}
+
+// reach is where the nodes find a registry: the world's own by its name, any other on this machine, and none elsewhere.
+func (w *World) reach(host string) string {
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = host
+	}
+	switch ip := net.ParseIP(name); {
+	case host == w.Registry.Host():
+		return w.RegistryURL
+	case name == "localhost", ip != nil && ip.IsLoopback():
+		return "http://" + host
+	}
+	return ""
 }
 
 func (w *World) serve(h http.Handler, cert *tls.Certificate) (string, error) {
@@ -215,6 +226,10 @@ func (w *World) Env(base []string) []string {
 
 // Close ends the servers and removes the directory.
 func (w *World) Close() {
+	if w.puller != nil {
+		defer w.puller.Close()
+		w.puller.Stop()
+	}
 	if w.Cluster != nil {
 		w.Cluster.Close()
 		w.Cluster.Switchboard.Close()

@@ -44,10 +44,21 @@ type Request struct {
 	Status int
 }
 
+// NodeAgent is how nodes name themselves to a registry: as containerd does.
+const NodeAgent = "containerd/v2.1.4"
+
+// PullOp begins the operation of a node that asks a registry what a reference names: "pull payments:latest". Whoever counts
+// the program's calls leaves these out.
+const PullOp = "pull "
+
+// Pulling tells whether a request is a node's.
+func Pulling(r *http.Request) bool { return strings.HasPrefix(r.UserAgent(), "containerd/") }
+
 // Switchboard wraps a fake system: it injects latency and faults and keeps count.
 type Switchboard struct {
 	Next http.Handler
-	// Op derives the operation's name from a request: "PutImage", "PATCH deployments/payments". Bodies must be restored.
+	// Op derives the operation's name from a request: "PutImage", "PATCH deployments/payments". Bodies must be restored. A
+	// node's request is not asked for: its operation begins with PullOp.
 	Op func(*http.Request) string
 
 	mu       sync.Mutex
@@ -72,7 +83,8 @@ func (s *Switchboard) Clear() {
 	s.faults = nil
 }
 
-// Latency makes every request wait d before it is looked at.
+// Latency makes every request wait d before it is looked at: the way from the program to the system. Nodes, which stand beside
+// their registry, don't have it.
 func (s *Switchboard) Latency(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,9 +140,12 @@ func matches(pattern, op string) bool {
 
 func (s *Switchboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	op := s.Op(r)
+	op, near := s.operation(r)
 	s.mu.Lock()
 	latency := s.latency
+	if near {
+		latency = 0
+	}
 	var fault *Fault
 	for _, f := range s.faults {
 		if !matches(f.Op, op) {
@@ -166,6 +181,19 @@ func (s *Switchboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.Next.ServeHTTP(c, r)
+}
+
+// operation names a request, and tells whether a node makes it.
+func (s *Switchboard) operation(r *http.Request) (op string, node bool) {
+	if !Pulling(r) {
+		return s.Op(r), false
+	}
+	repo, ref, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/manifests/")
+	sep := ":"
+	if strings.Contains(ref, ":") {
+		sep = "@"
+	}
+	return PullOp + repo + sep + ref, true
 }
 
 // fire plays the fault and tells whether the request has been answered.

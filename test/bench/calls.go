@@ -28,12 +28,12 @@ func (c call) write() bool {
 func (c call) patch() bool { return strings.HasPrefix(c.op, "PATCH ") }
 
 // calls turns the fakes' logs into one, by time of arrival. Watches are left out: they stay open, and nothing waits for
-// their end.
+// their end. So are the nodes, that pull.
 func calls(logs ...[]fake.Request) []call {
 	var list []call
 	for _, log := range logs {
 		for _, r := range log {
-			if !strings.HasPrefix(r.Op, "WATCH ") {
+			if !strings.HasPrefix(r.Op, "WATCH ") && !strings.HasPrefix(r.Op, fake.PullOp) {
 				list = append(list, call{r.Op, r.Start, r.Time, r.Bytes})
 			}
 		}

@@ -4,10 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"regexp"
 	"slices"
 	"strings"
@@ -459,41 +457,4 @@ func (s *Server) Manifest(repo, digest string) ([]byte, string, error) {
 		return nil
 	})
 	return body, mediaType, err
-}
-
-// The ways in which a node fails to pull.
-var (
-	ErrHost     = errors.New("no such host")
-	ErrNotFound = errors.New("not found")
-)
-
-// Resolve is what a kubelet asks when it pulls ref ("host/repository:tag" or "…@sha256:…"): the digest that is named now.
-// The host must be Host() or a loopback address.
-func (s *Server) Resolve(ref string) (string, error) {
-	host, rest, ok := strings.Cut(ref, "/")
-	name, _, err := net.SplitHostPort(host)
-	if err != nil {
-		name = host
-	}
-	if ip := net.ParseIP(name); !ok || host != s.Host() && name != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return "", fmt.Errorf("%s: dial tcp: lookup %s: %w", ref, host, ErrHost)
-	}
-	repo, digest, byDigest := strings.Cut(rest, "@")
-	tag := "latest"
-	if i := strings.LastIndexByte(repo, ':'); i >= 0 {
-		repo, tag = repo[:i], repo[i+1:]
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r := s.repositories[repo]
-	if r == nil {
-		return "", fmt.Errorf("failed to resolve reference %q: %s: %w", ref, ref, ErrNotFound)
-	}
-	if !byDigest {
-		digest = r.tags[tag]
-	}
-	if img := r.images[digest]; img == nil || img.status != Active {
-		return "", fmt.Errorf("failed to resolve reference %q: %s: %w", ref, ref, ErrNotFound)
-	}
-	return digest, nil
 }
