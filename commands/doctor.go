@@ -31,23 +31,37 @@ type checkup struct {
 type doctorReport struct {
 	SchemaVersion int                `json:"schemaVersion"`
 	Scope         rollback.Scope     `json:"scope"`
+	For           string             `json:"for"` // the command whose needs decide what fails
 	Checks        []checkup          `json:"checks"`
+	Commands      []ability          `json:"commands,omitempty"` // absent if the cluster could not be asked
 	Settings      []config.Explained `json:"settings"`
+}
+
+// ability is whether the rights in the cluster are enough for a command.
+type ability struct {
+	Command string   `json:"command"`
+	Missing []string `json:"missing,omitempty"` // rights that it can't do without: "patch deployments.apps"
 }
 
 func (e *Env) doctorCommand() *cli.Command {
 	return &cli.Command{
 		Name: "doctor", Category: set, Usage: "check the access to every configured system, without changing anything",
 		Description: "One line for each check, with the fix where it fails. Rights to write are asked of Kubernetes by access review; ECR\n" +
-			"offers no such question, so ecr:PutImage is not checked.",
-		Flags: e.scopeFlags(optJSON, optResult),
+			"offers no such question, so ecr:PutImage is not checked. What fails is what the command of --for needs, run if it is not\n" +
+			"given: exit code 0 means that nothing stands in its way. With --for plan a role that may only look passes, and what a\n" +
+			"rollback needs beyond it is a warning. The cluster's line of rights names the commands that they are enough for.",
+		Flags: e.scopeFlags(optFor, optJSON, optResult),
 		Action: func(c *cli.Context) error {
 			asJSON, err := e.on(c, optJSON)
 			if err != nil {
 				return err
 			}
+			want, err := e.needsFor(c)
+			if err != nil {
+				return err
+			}
 			return e.leaving(c, func(left *outcome) error {
-				report := e.examine(c)
+				report := e.examine(c, want)
 				if asJSON {
 					if err := e.json(report); err != nil {
 						return err
@@ -64,18 +78,27 @@ func (e *Env) doctorCommand() *cli.Command {
 				left.message = count(len(report.Checks), "check", "checks") + ", all passed"
 				left.add("checks", len(report.Checks))
 				left.add("failed", failed)
-				if failed > 0 {
-					return &rollback.Error{Exit: rollback.Failed, What: count(failed, "check failed", "checks failed"), Production: rollback.NotChanged}
+				if failed == 0 {
+					return nil
 				}
-				return nil
+				problem := &rollback.Error{Exit: rollback.Failed, What: count(failed, "check failed", "checks failed") + " of those for rollback " + want.command, Production: rollback.NotChanged}
+				if report.enough("plan") && !report.enough(want.command) {
+					problem.Next = []string{"looking works already: rollback plan " + scopeFlagsText(report.Scope), "to check for that alone: rollback doctor --for plan " + scopeFlagsText(report.Scope)}
+				}
+				return problem
 			})
 		},
 	}
 }
 
+// enough tells whether the rights in the cluster are known to be enough for a command.
+func (r doctorReport) enough(command string) bool {
+	return slices.ContainsFunc(r.Commands, func(a ability) bool { return a.Command == command && len(a.Missing) == 0 })
+}
+
 // examine looks at everything, in parallel where it can; one failure hides no other.
-func (e *Env) examine(c *cli.Context) doctorReport {
-	r := doctorReport{SchemaVersion: doctorVersion}
+func (e *Env) examine(c *cli.Context, want needs) doctorReport {
+	r := doctorReport{SchemaVersion: doctorVersion, For: want.command}
 	add := func(system, status, text, fix string) {
 		r.Checks = append(r.Checks, checkup{system, status, text, fix})
 	}
@@ -116,10 +139,10 @@ func (e *Env) examine(c *cli.Context) doctorReport {
 
 	var registry, cluster []checkup
 	var wg sync.WaitGroup
-	wg.Go(func() { registry = e.examineRegistry(c.Context, scoped) })
-	wg.Go(func() { cluster = e.examineCluster(c.Context, scoped) })
+	wg.Go(func() { registry = e.examineRegistry(c.Context, scoped, want) })
+	wg.Go(func() { cluster, r.Commands = e.examineCluster(c.Context, scoped, want) })
 	wg.Wait()
-	r.Checks = slices.Concat(r.Checks, registry, cluster, []checkup{e.examineJournal()})
+	r.Checks = slices.Concat(r.Checks, registry, cluster, []checkup{e.examineJournal(want)})
 	return r
 }
 
@@ -133,7 +156,7 @@ func failing(system string, err error) checkup {
 	return k
 }
 
-func (e *Env) examineRegistry(ctx context.Context, s config.Scoped) []checkup {
+func (e *Env) examineRegistry(ctx context.Context, s config.Scoped, want needs) []checkup {
 	var list []checkup
 	add := func(status, text, fix string) { list = append(list, checkup{"registry", status, text, fix}) }
 	registry, _, err := e.registryOf(ctx, s)
@@ -171,7 +194,7 @@ func (e *Env) examineRegistry(ctx context.Context, s config.Scoped) []checkup {
 				add("ok", fmt.Sprintf("the tag %s can be moved", s.Tag), "")
 			}
 		} else {
-			add("fail", fmt.Sprintf("the repository does not let the tag %s be moved", s.Tag), fmt.Sprintf("set the tag mutability to IMMUTABLE_WITH_EXCLUSION with the filter %q", s.Tag))
+			add(want.ifWriting("fail"), fmt.Sprintf("the repository does not let the tag %s be moved", s.Tag), fmt.Sprintf("set the tag mutability to IMMUTABLE_WITH_EXCLUSION with the filter %q", s.Tag))
 		}
 		for _, u := range repository.Unknown {
 			add("warn", "not checked: "+u, "")
@@ -187,22 +210,21 @@ func (e *Env) examineRegistry(ctx context.Context, s config.Scoped) []checkup {
 			add("ok", fmt.Sprintf("%s:%s names %s; its manifest can be read", s.Image, s.Tag, images[0].Digest.Short()), "")
 		}
 	}
-	if s.Registry.Kind != "oci" {
+	if s.Registry.Kind != "oci" && want.writes() {
 		add("warn", "ecr:PutImage cannot be checked without writing", "rollback permissions prints the policy")
 	}
 	return list
 }
 
-func (e *Env) examineCluster(ctx context.Context, s config.Scoped) []checkup {
-	var list []checkup
+func (e *Env) examineCluster(ctx context.Context, s config.Scoped, want needs) (list []checkup, commands []ability) {
 	add := func(system, status, text, fix string) { list = append(list, checkup{system, status, text, fix}) }
 	cluster, err := e.clusterOf(ctx, s)
 	if err != nil {
-		return append(list, failing("cluster", err))
+		return append(list, failing("cluster", err)), commands
 	}
 	identity, err := cluster.Identity(ctx)
 	if err != nil {
-		return append(list, failing("cluster", err))
+		return append(list, failing("cluster", err)), commands
 	}
 	text := strings.TrimSpace(identity.Context + " " + identity.Server)
 	if identity.User != "" {
@@ -214,31 +236,13 @@ func (e *Env) examineCluster(ctx context.Context, s config.Scoped) []checkup {
 	add("cluster", "ok", text, "")
 	access, err := cluster.Can(ctx, s.Namespace, kube.Rules())
 	if err != nil {
-		return append(list, failing("cluster", err))
+		return append(list, failing("cluster", err)), commands
 	}
-	fine := 0
-	for _, a := range access {
-		if len(a.Missing) == 0 {
-			fine++
-			continue
-		}
-		system, status := "cluster", "fail"
-		if a.Rule.Act == kube.ActRecord {
-			system = "record"
-		}
-		if a.Rule.Optional {
-			status = "warn"
-		}
-		resource := a.Rule.Resource
-		if a.Rule.Group != "" {
-			resource += "." + a.Rule.Group
-		}
-		add(system, status, fmt.Sprintf("may not %s %s in %s: %s", strings.Join(a.Missing, ", "), resource, s.Namespace, a.Rule.Why), "rollback permissions prints the Role")
-	}
-	add("cluster", "ok", fmt.Sprintf("%d of %d rights in namespace %s", fine, len(access), s.Namespace), "")
+	rights, commands := examineRights(access, s, want)
+	list = append(list, rights...)
 	inv, err := cluster.Inventory(ctx, s.Namespace)
 	if err != nil {
-		return append(list, failing("cluster", err))
+		return append(list, failing("cluster", err)), commands
 	}
 	var users []string
 	for _, w := range inv.Workloads {
@@ -265,10 +269,110 @@ func (e *Env) examineCluster(ctx context.Context, s config.Scoped) []checkup {
 			add("record", "ok", fmt.Sprintf("last: %s %s, %s", rec.Last.Kind, rec.Last.ID, rec.Last.State), "")
 		}
 	}
+	return list, commands
+}
+
+// examineRights tells which rights are missing: those that the wanted command can't do without, those that it is better with,
+// and in one line those that other commands need.
+func examineRights(access []kube.Access, s config.Scoped, want needs) (list []checkup, commands []ability) {
+	add := func(system, status, text, fix string) { list = append(list, checkup{system, status, text, fix}) }
+	missing := map[string]bool{}
+	for _, a := range access {
+		for _, verb := range a.Missing {
+			missing[rightText(a.Rule, verb)] = true
+		}
+	}
+	var enough, short, beyond []string
+	for _, n := range needsOf {
+		can := ability{Command: n.command}
+		for _, right := range requiredRights(n, s) {
+			if missing[right] {
+				can.Missing = append(can.Missing, right)
+			}
+		}
+		commands = append(commands, can)
+		switch {
+		case n.command == "doctor": // it is running
+		case len(can.Missing) == 0:
+			enough = append(enough, n.command)
+		default:
+			short = append(short, n.command)
+			for _, right := range can.Missing {
+				if !slices.Contains(beyond, right) {
+					beyond = append(beyond, right)
+				}
+			}
+		}
+	}
+	required, useful := requiredRights(want, s), rightTexts(rightsOf(want, s, false).Kubernetes)
+	fix := fmt.Sprintf("rollback permissions --for %s prints the Role", want.command)
+	fine := 0
+	for _, a := range access {
+		if len(a.Missing) == 0 {
+			fine++
+		}
+		var must, may []string
+		for _, verb := range a.Missing {
+			switch right := rightText(a.Rule, verb); {
+			case slices.Contains(required, right):
+				must = append(must, verb)
+				beyond = slices.DeleteFunc(beyond, func(b string) bool { return b == right })
+			case slices.Contains(useful, right):
+				may = append(may, verb)
+			}
+		}
+		system := "cluster"
+		if a.Rule.Act == kube.ActRecord {
+			system = "record"
+		}
+		for _, lack := range []struct {
+			status string
+			verbs  []string
+		}{{"fail", must}, {"warn", may}} {
+			if len(lack.verbs) > 0 {
+				add(system, lack.status, fmt.Sprintf("may not %s %s in %s: %s", strings.Join(lack.verbs, ", "), resourceText(a.Rule), s.Namespace, a.Rule.Why), fix)
+			}
+		}
+	}
+	if short = slices.DeleteFunc(short, func(command string) bool { return command == want.command }); len(beyond) > 0 {
+		most := short[len(short)-1]
+		add("cluster", "warn", fmt.Sprintf("not enough yet for %s: may not %s in %s", strings.Join(short, ", "), strings.Join(beyond, ", "), s.Namespace),
+			fmt.Sprintf("rollback permissions --for %s prints the Role, once you want that", most))
+	}
+	text, status := fmt.Sprintf("%d of %d rights in namespace %s, enough for %s", fine, len(access), s.Namespace, strings.Join(enough, ", ")), "ok"
+	if len(enough) == 0 {
+		text, status = fmt.Sprintf("%d of %d rights in namespace %s, enough for no command", fine, len(access), s.Namespace), "warn"
+	}
+	add("cluster", status, text, "")
+	return list, commands
+}
+
+// requiredRights are those that a command can't do without.
+func requiredRights(n needs, s config.Scoped) []string {
+	return rightTexts(rightsOf(n, s, true).Kubernetes)
+}
+
+func rightTexts(rules []kube.Rule) []string {
+	var list []string
+	for _, r := range rules {
+		for _, verb := range r.Verbs {
+			list = append(list, rightText(r, verb))
+		}
+	}
 	return list
 }
 
-func (e *Env) examineJournal() checkup {
+// rightText is one right in words, "patch deployments.apps"; the same in all rules.
+func rightText(r kube.Rule, verb string) string { return verb + " " + resourceText(r) }
+
+func resourceText(r kube.Rule) string {
+	if r.Group == "" {
+		return r.Resource
+	}
+	return r.Resource + "." + r.Group
+}
+
+func (e *Env) examineJournal(want needs) checkup {
 	dir, err := record.StateDir(e.Getenv)
 	if err != nil {
 		return failing("journal", err)
@@ -278,7 +382,7 @@ func (e *Env) examineJournal() checkup {
 	for {
 		if info, err := os.Stat(at); err == nil {
 			if !info.IsDir() {
-				return checkup{"journal", "fail", at + " is not a directory", "name another one: ROLLBACK_STATE=/some/dir"}
+				return checkup{"journal", want.ifWriting("fail"), at + " is not a directory", "name another one: ROLLBACK_STATE=/some/dir"}
 			}
 			break
 		}
@@ -288,7 +392,7 @@ func (e *Env) examineJournal() checkup {
 		at = filepath.Dir(at)
 	}
 	if err := writable(at); err != nil {
-		return checkup{"journal", "fail", fmt.Sprintf("%s cannot be written: %s", at, err), "name another one: ROLLBACK_STATE=/some/dir"}
+		return checkup{"journal", want.ifWriting("fail"), fmt.Sprintf("%s cannot be written: %s", at, err), "name another one: ROLLBACK_STATE=/some/dir"}
 	}
 	return checkup{"journal", "ok", "journals go to " + dir, ""}
 }

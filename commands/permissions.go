@@ -45,12 +45,41 @@ func (n needs) recordVerbs() []string {
 	return []string{"get"}
 }
 
-func (e *Env) permissionsCommand() *cli.Command {
+// writes tells whether the command changes anything.
+func (n needs) writes() bool { return len(n.recordVerbs()) > 1 }
+
+// ifWriting is the status of a check that only matters to commands that change something; to the others it is a warning.
+func (n needs) ifWriting(status string) string {
+	if n.writes() {
+		return status
+	}
+	return "warn"
+}
+
+var optFor = option{name: "for", usage: "command whose rights it is about: " + strings.Join(commandsWithNeeds(), ", ") + " (default: run)"}
+
+func commandsWithNeeds() []string {
 	var names []string
 	for _, n := range needsOf {
 		names = append(names, n.command)
 	}
-	optFor := option{name: "for", usage: "command to print the rights of: " + strings.Join(names, ", ") + " (default: run)"}
+	return names
+}
+
+// needsFor are those of the command that --for names.
+func (e *Env) needsFor(c *cli.Context) (needs, error) {
+	command := e.text(c, optFor)
+	if command == "" {
+		command = "run"
+	}
+	i := slices.IndexFunc(needsOf, func(n needs) bool { return n.command == command })
+	if i < 0 {
+		return needs{}, rollback.UsageErrorf("--for %q: want one of %s", command, strings.Join(commandsWithNeeds(), ", "))
+	}
+	return needsOf[i], nil
+}
+
+func (e *Env) permissionsCommand() *cli.Command {
 	optRequired := option{name: "required-only", usage: "leave out the rights it can do without", flag: true}
 	return &cli.Command{
 		Name: "permissions", Category: set, Usage: "print the least-privilege IAM policy and RBAC Role for a command",
@@ -62,23 +91,19 @@ func (e *Env) permissionsCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			command := e.text(c, optFor)
-			if command == "" {
-				command = "run"
-			}
-			i := slices.IndexFunc(needsOf, func(n needs) bool { return n.command == command })
-			if i < 0 {
-				return rollback.UsageErrorf("--for %q: want one of %s", command, strings.Join(names, ", "))
+			n, err := e.needsFor(c)
+			if err != nil {
+				return err
 			}
 			where, err := e.permissionsPlace(c)
 			if err != nil {
 				return err
 			}
-			rights := rightsOf(needsOf[i], where, sw["required-only"])
+			rights := rightsOf(n, where, sw["required-only"])
 			if sw["json"] {
 				return e.json(rights)
 			}
-			fmt.Fprint(e.Stdout, rights.text(needsOf[i], where))
+			fmt.Fprint(e.Stdout, rights.text(n, where))
 			return nil
 		},
 	}

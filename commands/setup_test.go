@@ -86,10 +86,70 @@ func TestDoctor(t *testing.T) {
 	wantNoSecret(t, bad)
 	n.Registry.Expire(false)
 	n.Cluster.SetUser(fakekube.User{Token: "oncall", Name: "reader", Rules: []fakekube.Rule{{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"get", "list", "watch"}}}})
-	n.do(call{args: scoped("doctor")}).wantExit(t, rollback.Failed).wantText(t, "may not patch deployments.apps in prod", "rollback permissions prints the Role")
+	n.do(call{args: scoped("doctor")}).wantExit(t, rollback.Failed).wantText(t, "may not patch deployments.apps in prod", "rollback permissions --for run prints the Role",
+		"enough for status, candidates, plan, verify", "next: looking works already: rollback plan --service payments --environment prod")
 	n.do(call{args: append(scoped("doctor"), "--namespace", "nowhere")}).wantExit(t, rollback.Failed)
 	alone(t, t.TempDir(), scoped("doctor")...).wantExit(t, rollback.Failed).wantText(t, "✗ configuration")
 	n.wantNothingWritten()
+}
+
+// A role that may only look is enough for those who only look, and they are told what it is not enough for.
+func TestDoctorForLooking(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{})
+	n.as("plan")
+	looking := n.do(call{args: scoped("doctor", "--for", "plan"), env: []string{"ROLLBACK_STATE=/dev/null/journals"}}).wantExit(t, 0)
+	looking.wantText(t, "enough for status, candidates, plan\n", "! journal",
+		"! cluster       not enough yet for verify, retag, restart, undo, run: may not get deployments.apps,", "patch daemonsets.apps", "rollback permissions --for run prints the Role, once")
+	if strings.Contains(looking.stdout, "✗") || strings.Contains(looking.stdout, "PutImage") {
+		t.Errorf("what only a rollback needs fails, or is asked for\n%s", looking)
+	}
+	report := decoded[doctorReport](t, n.do(call{args: scoped("doctor", "--json"), env: []string{"ROLLBACK_FOR=plan"}}).wantExit(t, 0))
+	if report.For != "plan" || !report.enough("plan") || !report.enough("status") || report.enough("run") || report.enough("undo") || len(report.Commands) != len(needsOf) {
+		t.Errorf("%+v", report)
+	}
+	acting := n.do(call{args: scoped("doctor")}).wantExit(t, rollback.Failed)
+	acting.wantText(t, "✗ cluster       may not patch deployments.apps in prod", "✗ record        may not create, update configmaps in prod",
+		"of those for rollback run", "next: looking works already: rollback plan", "rollback doctor --for plan --service payments")
+	if strings.Contains(acting.stdout, "not enough yet") {
+		t.Errorf("what fails is told twice\n%s", acting)
+	}
+	// A role that may not even look fails for everybody.
+	n.Cluster.SetUser(fakekube.User{Token: "oncall", Name: "nobody"})
+	n.do(call{args: scoped("doctor", "--for", "plan")}).wantExit(t, rollback.Failed).wantText(t, "✗ cluster       may not list pods in prod", "enough for no command")
+	n.as("run")
+	n.do(call{args: scoped("doctor")}).wantExit(t, 0).wantText(t, "enough for status, candidates, plan, verify, retag, restart, undo, run")
+	n.do(call{args: scoped("doctor", "--for", "close")}).wantExit(t, rollback.Usage).wantText(t, "want one of status, candidates, plan")
+	must(t, n.Registry.SetMutability("payments", "IMMUTABLE"))
+	n.do(call{args: scoped("doctor", "--for", "plan")}).wantExit(t, 0).wantText(t, "! registry      the repository does not let the tag latest be moved")
+	n.do(call{args: scoped("doctor")}).wantExit(t, rollback.Failed).wantText(t, "✗ registry      the repository does not let the tag latest be moved")
+	n.wantNothingWritten()
+}
+
+// as gives the user of the world the rights that `permissions` prints for a command, and takes all others.
+func (n *night) as(command string, extra ...string) {
+	n.t.Helper()
+	r := decoded[rights](n.t, n.do(call{args: append(scoped("permissions", "--json", "--for", command), extra...)}).wantExit(n.t, 0))
+	user := fakekube.User{Token: "oncall", Name: "oncall@acme.example"}
+	for _, rule := range r.Kubernetes {
+		var names []string
+		for _, name := range rule.Names {
+			names = append(names, strings.ReplaceAll(name, "{namespace}", "prod"))
+		}
+		given := fakekube.Rule{APIGroups: []string{rule.Group}, Resources: []string{rule.Resource}, ResourceNames: names, Verbs: rule.Verbs}
+		if !rule.Cluster {
+			given.Namespaces = []string{"prod"}
+		}
+		user.Rules = append(user.Rules, given)
+	}
+	n.Cluster.SetUser(user)
+	var denied []string
+	for _, a := range []string{"ecr:BatchGetImage", "ecr:DescribeImages", "ecr:DescribeRepositories", "ecr:GetLifecyclePolicy", "ecr:ListImages", "ecr:PutImage", "ecr:BatchDeleteImage", "ecr:GetAuthorizationToken", "ecr:GetDownloadUrlForLayer"} {
+		if !slices.Contains(r.IAM.Statement[0].Action, a) {
+			denied = append(denied, a)
+		}
+	}
+	n.Registry.Deny(denied...)
 }
 
 // role is what the YAML of `permissions` says.
@@ -161,7 +221,6 @@ func TestPermissions(t *testing.T) {
 // With exactly the rights that `permissions` prints, no more, each command works; with the optional ones left out, too.
 func TestLeastPrivilege(t *testing.T) {
 	t.Parallel()
-	all := []string{"ecr:BatchGetImage", "ecr:DescribeImages", "ecr:DescribeRepositories", "ecr:GetLifecyclePolicy", "ecr:ListImages", "ecr:PutImage", "ecr:BatchDeleteImage", "ecr:GetAuthorizationToken", "ecr:GetDownloadUrlForLayer"}
 	for _, extra := range [][]string{nil, {"--required-only"}} {
 		name := "all"
 		if extra != nil {
@@ -172,35 +231,15 @@ func TestLeastPrivilege(t *testing.T) {
 			n := newNight(t, demo.Options{})
 			as := func(command string) {
 				t.Helper()
-				r := decoded[rights](t, n.do(call{args: append(scoped("permissions", "--json", "--for", command), extra...)}).wantExit(t, 0))
-				user := fakekube.User{Token: "oncall", Name: "oncall@acme.example"}
-				for _, rule := range r.Kubernetes {
-					var names []string
-					for _, name := range rule.Names {
-						names = append(names, strings.ReplaceAll(name, "{namespace}", "prod"))
-					}
-					given := fakekube.Rule{APIGroups: []string{rule.Group}, Resources: []string{rule.Resource}, ResourceNames: names, Verbs: rule.Verbs}
-					if !rule.Cluster {
-						given.Namespaces = []string{"prod"}
-					}
-					user.Rules = append(user.Rules, given)
-				}
-				n.Cluster.SetUser(user)
-				var denied []string
-				for _, a := range all {
-					if !slices.Contains(r.IAM.Statement[0].Action, a) {
-						denied = append(denied, a)
-					}
-				}
-				n.Registry.Deny(denied...)
+				n.as(command, extra...)
 			}
 			for _, command := range []string{"status", "candidates", "plan", "doctor"} {
 				as(command)
-				if command == "doctor" { // it says what is missing
-					n.do(call{args: scoped(command)})
-					continue
+				args := scoped(command)
+				if command == "doctor" {
+					args = append(args, "--for", "plan")
 				}
-				n.do(call{args: scoped(command)}).wantExit(t, 0)
+				n.do(call{args: args}).wantExit(t, 0)
 			}
 			as("run")
 			n.do(call{args: theRun()}).wantExit(t, 0)
