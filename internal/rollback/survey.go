@@ -690,6 +690,9 @@ func (s *Survey) nameRunning() {
 		}
 		return strings.Compare(string(a.Reported), string(b.Reported))
 	})
+	if i, ok := s.seen[s.TagNow.Digest]; ok { // some registries tell an image's time and tags in their list alone
+		s.TagNow = i
+	}
 	for _, r := range s.Running {
 		if r.Image == s.TagNow.Digest {
 			s.Current = s.TagNow

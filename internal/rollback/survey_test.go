@@ -105,6 +105,24 @@ func TestCurrent(t *testing.T) {
 
 // A pod that an admission controller has pinned, a sidecar that is pinned, a foreign container: only what the template takes
 // through the tag counts.
+// A registry that is not ECR tells in its listing alone when an image was made, that of the tag as well.
+func TestPreviousAtAPlainRegistry(t *testing.T) {
+	in(t, func(t *testing.T, w *world) {
+		w.plain = true
+		s, err := Look(t.Context(), w.process("ann").world(), Request{Scope: scope, Act: ActRun, To: Previous}, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Target.Digest != w.of(c) || s.Current.Digest != w.of(d) || s.Current.Commit() != Commit(commitOf(d)) || s.Current.Time().IsZero() {
+			t.Errorf("from %+v to %+v", s.Current, s.Target)
+		}
+		res := mustRun(t, w.process("bob"), Request{Act: ActRun, To: Previous})
+		if res.Exit != Done || res.From.Commit != Commit(commitOf(d)) || w.tags["latest"] != w.of(c) {
+			t.Errorf("latest names %s; %+v", w.tags["latest"], res)
+		}
+	})
+}
+
 func TestWhatFollowsTheTag(t *testing.T) {
 	in(t, func(t *testing.T, w *world) {
 		w.workloads = nil

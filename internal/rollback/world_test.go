@@ -23,7 +23,8 @@ type world struct {
 	repo   Repository
 	images map[Digest]*stored
 	tags   map[string]Digest
-	pages  int // size of a page of the listing
+	pages  int  // size of a page of the listing
+	plain  bool // the registry is not ECR: it tells an image's time and other tags in the listing alone, and no push time
 
 	place     Place
 	identity  ClusterIdentity
@@ -633,7 +634,12 @@ func (r registryPort) Images(ctx context.Context, _ string, refs ...string) (out
 		for _, ref := range refs {
 			if d := r.p.w.lookup(ref); d != "" && !seen[d] {
 				seen[d] = true
-				out = append(out, r.p.w.image(d))
+				i := r.p.w.image(d)
+				if r.p.w.plain {
+					i.PushedAt = time.Time{}
+					i.Tags = slices.DeleteFunc(i.Tags, func(t string) bool { return !slices.Contains(refs, t) })
+				}
+				out = append(out, i)
 			}
 		}
 		return nil
@@ -681,7 +687,11 @@ func (r registryPort) List(ctx context.Context, _ string) iter.Seq2[[]Image, err
 		var all []Image
 		r.p.w.mu.Lock()
 		for d := range r.p.w.images {
-			all = append(all, r.p.w.image(d))
+			i := r.p.w.image(d)
+			if r.p.w.plain {
+				i.CreatedAt, i.PushedAt = i.PushedAt, time.Time{}
+			}
+			all = append(all, i)
 		}
 		size := r.p.w.pages
 		r.p.w.mu.Unlock()

@@ -17,7 +17,9 @@ import (
 // loopback is the world of `rollback demo` and of the main module's tests.
 type loopback struct {
 	*demo.World
-	api *API
+	api    *API
+	images store // in place of the world's ECR; nil with ECR
+	url    string
 }
 
 func newLoopback(t *testing.T, o Options) World {
@@ -36,12 +38,17 @@ func newLoopback(t *testing.T, o Options) World {
 		t.Fatalf("no certificate in the kubeconfig:\n%s", text)
 	}
 	l := &loopback{World: w}
+	if o.OCI {
+		var s *httptest.Server
+		l.images, s = newPlainLoopback(t)
+		l.url = s.URL
+	}
 	behind := httptest.NewTLSServer(w.Cluster.Switchboard.Next)
 	t.Cleanup(behind.Close)
 	if l.api, err = newAPI(behind.URL, string(pemOf(behind)), kube.AdminToken); err != nil {
 		t.Fatal(err)
 	}
-	if err := write(w.Dir, w.ClusterURL, string(ca[1]), "oncall", demo.Namespace, o); err != nil {
+	if err := write(w.Dir, w.ClusterURL, string(ca[1]), "oncall", demo.Namespace, l.Registry().Host(), o); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -56,12 +63,27 @@ func (l *loopback) Name() string      { return "loopback" }
 func (l *loopback) Namespace() string { return demo.Namespace }
 func (l *loopback) Dir() string       { return l.World.Dir }
 func (l *loopback) Env() []string {
+	if l.images != nil {
+		return environment(l.World.Dir, nil)
+	}
 	return environment(l.World.Dir, l.World.Registry.Env(l.World.RegistryURL))
 }
 func (l *loopback) API() *API                  { return l.api }
 func (l *loopback) Cluster() *fake.Switchboard { return l.World.Cluster.Switchboard }
-func (l *loopback) Registry() Registry         { return l.World.Registry }
-func (l *loopback) RegistryURL() string        { return l.World.RegistryURL }
+
+func (l *loopback) Registry() Registry {
+	if l.images != nil {
+		return l.images
+	}
+	return l.World.Registry
+}
+
+func (l *loopback) RegistryURL() string {
+	if l.images != nil {
+		return l.url
+	}
+	return l.World.RegistryURL
+}
 
 func (l *loopback) Grant(_ context.Context, roles []object) error {
 	u := kube.User{Token: "oncall", Name: "system:serviceaccount:" + demo.Namespace + ":oncall"}

@@ -98,7 +98,8 @@ type real struct {
 	namespace string
 	dir       string
 	settings  control.Namespace
-	registry  *registry.ECR
+	registry  *registry.ECR // nil in a world without ECR
+	store     store         // that, or the registry in its place
 	images    *httptest.Server
 	proxy     *httptest.Server
 	board     *fake.Switchboard
@@ -113,11 +114,17 @@ func newReal(t *testing.T, o Options) World {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	w := &real{cluster: c, namespace: fmt.Sprintf("e2e-%d", c.number.Add(1)), dir: t.TempDir(), registry: registry.NewECR()}
-	t.Cleanup(w.registry.Close)
-	w.images = httptest.NewServer(w.registry)
-	t.Cleanup(w.images.Close)
-	w.settings = control.Namespace{Hosts: map[string]string{w.registry.Host(): w.images.URL}}
+	w := &real{cluster: c, namespace: fmt.Sprintf("e2e-%d", c.number.Add(1)), dir: t.TempDir()}
+	if o.OCI {
+		w.store, w.images = newPlainReal(t)
+	} else {
+		w.registry = registry.NewECR()
+		t.Cleanup(w.registry.Close)
+		w.store = w.registry
+		w.images = httptest.NewServer(w.registry)
+		t.Cleanup(w.images.Close)
+	}
+	w.settings = control.Namespace{Hosts: map[string]string{w.store.Host(): w.images.URL}}
 	if err := w.set(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +139,7 @@ func newReal(t *testing.T, o Options) World {
 		t.Fatal(err)
 	}
 	ca := pemOf(w.proxy)
-	if err := write(w.dir, w.proxy.URL, base64.StdEncoding.EncodeToString(ca), token, w.namespace, o); err != nil {
+	if err := write(w.dir, w.proxy.URL, base64.StdEncoding.EncodeToString(ca), token, w.namespace, w.store.Host(), o); err != nil {
 		t.Fatal(err)
 	}
 	return w
@@ -208,11 +215,17 @@ func (w *real) account(ctx context.Context, name string) (string, error) {
 func (w *real) Name() string               { return "real" }
 func (w *real) Namespace() string          { return w.namespace }
 func (w *real) Dir() string                { return w.dir }
-func (w *real) Env() []string              { return environment(w.dir, w.registry.Env(w.images.URL)) }
 func (w *real) API() *API                  { return w.api }
 func (w *real) Cluster() *fake.Switchboard { return w.board }
-func (w *real) Registry() Registry         { return w.registry }
+func (w *real) Registry() Registry         { return w.store }
 func (w *real) RegistryURL() string        { return w.images.URL }
+
+func (w *real) Env() []string {
+	if w.registry == nil {
+		return environment(w.dir, nil)
+	}
+	return environment(w.dir, w.registry.Env(w.images.URL))
+}
 
 func (w *real) Grant(ctx context.Context, roles []object) error {
 	if err := w.bind(ctx, "oncall", roles); err != nil {

@@ -108,7 +108,7 @@ func (s *Stage) end(ctx context.Context) (Trace, error) {
 	t := Trace{}
 	for _, repo := range s.repositories() {
 		for tag, digest := range s.world.Registry().Tags(repo) {
-			body, mediaType, err := s.world.(*real).registry.Manifest(repo, digest)
+			body, mediaType, err := s.world.(*real).store.Manifest(repo, digest)
 			if err != nil {
 				return nil, err
 			}

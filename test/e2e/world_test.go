@@ -42,7 +42,7 @@ type World interface {
 	SetImageID(ctx context.Context, form control.ImageID) error
 }
 
-// Registry is an ECR with what stands behind its API.
+// Registry is a registry with what stands behind its API.
 type Registry interface {
 	Host() string
 	CreateRepository(name string)
@@ -69,10 +69,16 @@ var worlds = []func(*testing.T, Options) World{newLoopback, newReal}
 type Options struct {
 	// Config is appended to the environment in rollback.yaml, each line indented by four.
 	Config string
+	// OCI gives the world a registry that is not ECR.
+	OCI bool
 }
 
 // write leaves the configuration that a user of the world would have.
-func write(dir, server, ca, token, namespace string, o Options) error {
+func write(dir, server, ca, token, namespace, registryHost string, o Options) error {
+	registry := `{kind: ecr, account: "123456789012", region: eu-west-1}`
+	if o.OCI {
+		registry = fmt.Sprintf(`{kind: oci, host: "%s"}`, registryHost)
+	}
 	kubeconfig := fmt.Sprintf(`apiVersion: v1
 kind: Config
 clusters:
@@ -88,13 +94,13 @@ current-context: acme-prod
   image: "{service}"
 environments:
   prod:
-    registry: {kind: ecr, account: "123456789012", region: eu-west-1}
+    registry: %s
     cluster: {context: acme-prod, server: "%s"}
     namespace: %s
     confirm: false
     timeout: 1m
     settle: 100ms
-%s`, server, namespace, o.Config)
+%s`, registry, server, namespace, o.Config)
 	if err := os.WriteFile(filepath.Join(dir, "kubeconfig"), []byte(kubeconfig), 0o600); err != nil {
 		return err
 	}
@@ -123,7 +129,7 @@ type Release struct {
 	Digest        string // set by push
 }
 
-// built is the time in every image's configuration: the same image has the same digest in every world and every run.
+// built is the time from which those in the images' configurations are counted back: the same image has the same digest in every world and every run.
 var built = time.Date(2026, 11, 2, 9, 0, 0, 0, time.UTC)
 
 // push builds and pushes releases, oldest first, as the service's Jenkins job does: tagged with the commit and with latest.
@@ -131,7 +137,7 @@ func push(ctx context.Context, w World, service string, releases ...*Release) er
 	w.Registry().CreateRepository(service)
 	for _, r := range releases {
 		r.Commit = demo.CommitOf(service + ": " + r.Title)
-		digest, err := registry.Push(ctx, w.RegistryURL(), service, registry.Image{Content: r.Title, Created: built, Platforms: r.Platforms}, r.Commit, "latest")
+		digest, err := registry.Push(ctx, w.RegistryURL(), service, registry.Image{Content: r.Title, Created: built.Add(-r.Age), Platforms: r.Platforms}, r.Commit, "latest")
 		if err != nil {
 			return err
 		}

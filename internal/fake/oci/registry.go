@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"regexp"
 	"slices"
@@ -176,6 +177,17 @@ func (r *Registry) Delete(repo, ref string) {
 			delete(p.tags, t)
 		}
 	}
+}
+
+// Tags is a snapshot of a repository: tag → digest.
+func (r *Registry) Tags(repo string) map[string]string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	tags := map[string]string{}
+	if p := r.repos[repo]; p != nil {
+		maps.Copy(tags, p.tags)
+	}
+	return tags
 }
 
 // Resolve is the digest a tag names, "" if there is no such tag.

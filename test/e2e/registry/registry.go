@@ -19,9 +19,11 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/rollback-tools/rollback/internal/fake"
+	"github.com/rollback-tools/rollback/internal/fake/oci"
 )
 
-// Plain is a distribution registry. Operations of its Switchboard are named as those of the loopback registry: "GET /v2/manifests".
+// Plain is a distribution registry. Operations of its Switchboard are named as those of the loopback one (internal/fake/oci):
+// "PUT manifest payments:latest".
 type Plain struct {
 	*fake.Switchboard
 	app *handlers.App
@@ -39,7 +41,7 @@ func NewPlain() *Plain {
 		},
 	})
 	p := &Plain{app: app}
-	p.Switchboard = &fake.Switchboard{Next: app, Op: operation}
+	p.Switchboard = &fake.Switchboard{Next: app, Op: oci.New(oci.Rules{}).Op}
 	return p
 }
 
@@ -47,17 +49,6 @@ func NewPlain() *Plain {
 func (p *Plain) Close() {
 	p.Switchboard.Close()
 	_ = p.app.Shutdown()
-}
-
-// operation names a request for the switchboard.
-func operation(r *http.Request) string {
-	rest := strings.TrimPrefix(r.URL.Path, "/v2")
-	for _, kind := range []string{"blobs/uploads", "blobs", "manifests", "tags"} {
-		if strings.Contains(rest, "/"+kind+"/") || strings.HasSuffix(rest, "/"+kind) {
-			return r.Method + " /v2/" + strings.TrimPrefix(kind, "blobs/")
-		}
-	}
-	return r.Method + " /v2/"
 }
 
 // Tags is a snapshot of a repository: tag → digest.
