@@ -67,6 +67,8 @@ func (e *Env) valuesOf(c *cli.Command, flag string) []string {
 		return methodsOf(c)
 	case "shell":
 		return shells
+	case "for":
+		return commandsWithNeeds()
 	case "wait":
 		return []string{"merge", "none"}
 	case "to":
