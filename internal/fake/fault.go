@@ -65,6 +65,7 @@ type Switchboard struct {
 	faults   []*Fault
 	latency  time.Duration
 	requests []Request
+	open     int
 	closed   chan struct{}
 	once     sync.Once
 }
@@ -96,6 +97,13 @@ func (s *Switchboard) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]Request(nil), s.requests...)
+}
+
+// Open is how many requests are being answered now: their time and size are not among Requests yet.
+func (s *Switchboard) Open() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open
 }
 
 // Reset forgets the requests seen so far.
@@ -146,6 +154,7 @@ func (s *Switchboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if near {
 		latency = 0
 	}
+	s.open++
 	var fault *Fault
 	for _, f := range s.faults {
 		if !matches(f.Op, op) {
@@ -168,15 +177,19 @@ func (s *Switchboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Unlock()
 
-	if !s.wait(r, latency) {
-		return
-	}
 	c := &counter{ResponseWriter: w, status: http.StatusOK}
+	came := false
 	defer func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		if s.open--; !came {
+			return
+		}
 		s.requests = append(s.requests, Request{op, r.Method, r.URL.RequestURI(), start, time.Now(), c.bytes, c.status})
 	}()
+	if came = s.wait(r, latency); !came {
+		return
+	}
 	if fault != nil && s.fire(c, r, fault) {
 		return
 	}

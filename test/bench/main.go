@@ -63,6 +63,7 @@ var parts = []part{
 	{"restart", (*bench).restart},
 	{"revert", (*bench).revert},
 	{"real", (*bench).real},
+	{"scale", (*bench).scale},
 }
 
 func run(ctx context.Context) error {

@@ -32,8 +32,8 @@ func (b *bench) real(ctx context.Context) (section, error) {
 		title: "On real parts",
 		method: fmt.Sprintf("A Kubernetes of the real API server, etcd and controllers (%s) with nodes stood in for, and the distribution registry (%s) behind the API of\n"+
 			"ECR. One Deployment of three pods, each ready some 100 ms after it was scheduled, goes to another image: from the decision, with the commit to go to at\n"+
-			"hand, to digests that are proven. In turns, the script below and `rollback run --to COMMIT --reason bench --yes`; the latency is injected into every call to\n"+
-			"both systems. *Late* is the time from the last new pod being ready in the cluster to the end; of ours 100 ms are the settle time in which the pods must stay\n"+
+			"hand, to digests that are proven. In turns, the script below and `rollback run --to COMMIT --reason bench --yes`; the latency is injected into every call of\n"+
+			"either to both systems, not into those of the nodes. *Late* is the time from the last new pod being ready in the cluster to the end; of ours 100 ms are the settle time in which the pods must stay\n"+
 			"ready. CPU is that of all processes of a way, on the client's side alone; peak memory that of its largest process.\n\n```sh%s\n```",
 			b.moduleVersion(ctx, dir, "k8s.io/kubernetes"), b.moduleVersion(ctx, dir, "github.com/distribution/distribution/v3"), b.manualWay(dir)),
 		limits: []string{
@@ -47,36 +47,42 @@ func (b *bench) real(ctx context.Context) (section, error) {
 		out.missing = append(out.missing, "everything: it needs aws and kubectl. "+b.tools.aws.hint+"; "+b.tools.kubectl.hint)
 		return out, nil
 	}
-	kubeworld := exec.CommandContext(ctx, filepath.Join(dir, "kubeworld.sh"))
-	kubeworld.Stderr = os.Stderr
-	path, err := kubeworld.Output()
-	if err != nil {
-		return section{}, fmt.Errorf("building a Kubernetes: %w", err)
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return section{}, err
-	}
-	result := filepath.Join(b.dir, "real.json")
 	b.log("rollbacks on real parts, up to %d of each kind", n)
-	c := exec.CommandContext(ctx, "go", "test", "-trimpath", "-count=1", "-timeout=20m", "-run=^TestRealParts$", ".")
-	c.Dir = dir
-	c.Env = append(os.Environ(), "CGO_ENABLED=0", "E2E_ROLLBACK="+b.bin, "E2E_KUBEWORLD="+strings.TrimSpace(string(path)),
-		"E2E_KUBECTL="+b.tools.kubectl.path, fmt.Sprint("E2E_BENCH=", n), "E2E_BENCH_OUT="+result, "E2E_BENCH_SELF="+self)
-	if text, err := c.CombinedOutput(); err != nil {
-		return section{}, fmt.Errorf("go test in test/e2e: %w\n%s", err, bytes.TrimSpace(text))
-	}
-	text, err := os.ReadFile(result)
-	if err != nil {
-		return section{}, err
-	}
 	var turns []turn
-	if err := json.Unmarshal(text, &turns); err != nil {
+	if err := b.e2e(ctx, "TestRealParts", n, &turns); err != nil {
 		return section{}, err
 	}
 	t, err := realTable(turns)
 	out.tables = []table{t}
 	return out, err
+}
+
+// e2e lets a test of test/e2e measure n times, and reads the numbers that it wrote.
+func (b *bench) e2e(ctx context.Context, test string, n int, into any) error {
+	dir := filepath.Join(b.root, "test", "e2e")
+	kubeworld := exec.CommandContext(ctx, filepath.Join(dir, "kubeworld.sh"))
+	kubeworld.Stderr = os.Stderr
+	path, err := kubeworld.Output()
+	if err != nil {
+		return fmt.Errorf("building a Kubernetes: %w", err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	result := filepath.Join(b.dir, test+".json")
+	c := exec.CommandContext(ctx, "go", "test", "-trimpath", "-count=1", "-timeout=20m", "-run=^"+test+"$", ".")
+	c.Dir = dir
+	c.Env = append(os.Environ(), "CGO_ENABLED=0", "E2E_ROLLBACK="+b.bin, "E2E_KUBEWORLD="+strings.TrimSpace(string(path)),
+		"E2E_KUBECTL="+b.tools.kubectl.path, fmt.Sprint("E2E_BENCH=", n), "E2E_BENCH_OUT="+result, "E2E_BENCH_SELF="+self)
+	if text, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("go test in test/e2e: %w\n%s", err, bytes.TrimSpace(text))
+	}
+	text, err := os.ReadFile(result)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, into)
 }
 
 // realTable is a line for each way at each latency, ours first.

@@ -61,7 +61,7 @@ func page(about []string, sections []section, over []string) string {
 	var b strings.Builder
 	b.WriteString(`# Benchmarks
 
-Written by ` + "`make bench`" + `; change the bench (test/bench), not this file. It takes less than twelve minutes on two quiet cores, plus
+Written by ` + "`make bench`" + `; change the bench (test/bench), not this file. It takes less than fourteen minutes on two quiet cores, plus
 the time to install the other tools and to build a Kubernetes the first time.
 
 The program is built as ` + "`make build`" + ` builds it and measured as a process, as people run it, against a fake ECR, a fake

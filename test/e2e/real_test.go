@@ -112,8 +112,15 @@ func newReal(t *testing.T, o Options) World {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return realIn(t, c, o)
+}
+
+// realIn makes a namespace of a cluster, and a registry for it.
+func realIn(t *testing.T, c *cluster, o Options) *real {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	var err error
 	w := &real{cluster: c, namespace: fmt.Sprintf("e2e-%d", c.number.Add(1)), dir: t.TempDir()}
 	if o.OCI {
 		w.store, w.images = newPlainReal(t)
