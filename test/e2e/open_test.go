@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"github.com/rollback-tools/rollback/internal/fake"
 	"github.com/rollback-tools/rollback/test/e2e/control"
@@ -17,6 +18,7 @@ var openScenarios = []Scenario{
 	{
 		Name: "oci: back, again, and undone", Options: open, Seed: payments("Deployment"),
 		Steps: []Step{
+			{Args: on("doctor")},
 			{Args: on("status")},
 			{Args: on("candidates")},
 			{Args: on("plan", "--reason", "amounts"), Says: []string{"whether tags may be moved: the OCI API does not tell"}},
@@ -100,6 +102,51 @@ var openScenarios = []Scenario{
 			Args: on("run", "--reason", "amounts", "--yes"), Exit: 1, Says: []string{"production: not changed"},
 		}},
 		Want: map[string]string{"tags.payments.latest": bad, "workloads.Deployment/payments.generation": "1"},
+	},
+}
+
+// onlyLooking takes the rights away that looking does not need.
+func onlyLooking(ctx context.Context, s *Stage) error {
+	roles, err := s.roles(ctx, "--for", "plan")
+	if err != nil {
+		return err
+	}
+	for _, role := range roles { // in place of those that were given
+		meta := role["metadata"].(object)
+		meta["name"] = strings.Replace(meta["name"].(string), "rollback-plan", "rollback-run", 1)
+	}
+	if err := s.world.Grant(ctx, roles); err != nil {
+		return err
+	}
+	w, ok := s.world.(*real)
+	if !ok {
+		return nil
+	}
+	// What was taken away is seen a moment later, too.
+	token, err := w.token()
+	if err != nil {
+		return err
+	}
+	restart := []object{{"metadata": object{"namespace": w.namespace}, "rules": []any{object{"apiGroups": []any{"apps"}, "resources": []any{"deployments"}, "verbs": []any{"patch"}}}}}
+	return until(ctx, func() (bool, error) {
+		may, err := w.granted(ctx, token, restart)
+		return !may, err
+	})
+}
+
+// lookScenarios are about a user who may only look.
+var lookScenarios = []Scenario{
+	{
+		Name: "a role that may only look", Seed: payments("Deployment", "StatefulSet"),
+		Steps: []Step{
+			{Before: onlyLooking, Args: on("doctor", "--for", "plan"), Says: []string{"enough for status, candidates, plan", "not enough yet for verify, retag, restart, undo, run"}},
+			{Args: on("status")},
+			{Args: on("candidates")},
+			{Args: on("plan", "--reason", "amounts")},
+			{Args: on("doctor"), Exit: 1, Says: []string{"may not patch deployments.apps", "looking works already"}},
+			{Args: on("run", "--reason", "amounts", "--yes"), Exit: 5, Says: []string{"no right to "}},
+		},
+		Want: map[string]string{"tags.payments.latest": bad, "workloads.Deployment/payments.generation": "1", "configmaps.rollback-payments.record.json.schemaVersion": ""},
 	},
 }
 

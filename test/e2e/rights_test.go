@@ -356,10 +356,20 @@ var unread = map[string]string{
 	"list configmaps":       "configmaps: not allowed, needs list on configmaps",
 }
 
+// maybe is what the doctor says of the same, and of what is missed in silence.
+var maybe = map[string]string{
+	"list replicasets.apps": "may not list replicasets.apps",
+	"list cronjobs.batch":   "may not list cronjobs.batch",
+	"list jobs.batch":       "may not list jobs.batch",
+	"list configmaps":       "may not list configmaps",
+	"get namespaces prod":   "may not get namespaces",
+}
+
 var rightsCases = []rightsCase{
 	{command: "status", says: unread, args: on("status")},
 	{command: "candidates", args: on("candidates")},
 	{command: "plan", says: unread, args: on("plan")},
+	{command: "doctor", says: maybe, args: on("doctor", "--for", "doctor")},
 	{command: "verify", args: on("verify")},
 	{command: "retag", says: unread, args: on("retag", "--reason", "amounts", "--yes")},
 	{command: "restart", says: unread, args: on("restart", "--reason", "amounts", "--yes"), before: retagged},

@@ -217,7 +217,7 @@ func (sc Scenario) play(t *testing.T, w World) Trace {
 }
 
 func TestScenarios(t *testing.T) {
-	for _, sc := range slices.Concat(scenarios, pullScenarios, openScenarios) {
+	for _, sc := range slices.Concat(scenarios, pullScenarios, openScenarios, lookScenarios) {
 		t.Run(sc.Name, func(t *testing.T) {
 			t.Parallel()
 			traces := make([]Trace, len(worlds))
