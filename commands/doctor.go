@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -22,7 +23,7 @@ const doctorVersion = 1
 
 // checkup is one line of the doctor: what was looked at, how it is, and what to do about it.
 type checkup struct {
-	System string `json:"system"` // configuration, registry, cluster, record, journal
+	System string `json:"system"` // configuration, registry, cluster, record, github, jenkins, journal
 	Status string `json:"status"` // ok, warn, fail
 	Text   string `json:"text"`
 	Fix    string `json:"fix,omitempty"`
@@ -137,12 +138,14 @@ func (e *Env) examine(c *cli.Context, want needs) doctorReport {
 	}
 	r.Settings = scoped.Explain()
 
-	var registry, cluster []checkup
+	var registry, cluster, forge, builds []checkup
 	var wg sync.WaitGroup
 	wg.Go(func() { registry = e.examineRegistry(c.Context, scoped, want) })
 	wg.Go(func() { cluster, r.Commands = e.examineCluster(c.Context, scoped, want) })
+	wg.Go(func() { forge = e.examineForge(c.Context, scoped, want) })
+	wg.Go(func() { builds = e.examineJenkins(c.Context, scoped) })
 	wg.Wait()
-	r.Checks = slices.Concat(r.Checks, registry, cluster, []checkup{e.examineJournal(want)})
+	r.Checks = slices.Concat(r.Checks, registry, cluster, forge, builds, []checkup{e.examineJournal(want)})
 	return r
 }
 
@@ -370,6 +373,69 @@ func resourceText(r kube.Rule) string {
 		return r.Resource
 	}
 	return r.Resource + "." + r.Group
+}
+
+// examineForge looks at GitHub. A rollback by tag works without it, so only what is set up and does not work is a failure.
+func (e *Env) examineForge(ctx context.Context, s config.Scoped, want needs) (list []checkup) {
+	add := func(status, text, fix string) { list = append(list, checkup{"github", status, text, fix}) }
+	forge, why, err := e.forgeOf(s)
+	if err != nil {
+		return append(list, failing("github", err))
+	}
+	if forge == nil {
+		add("warn", "not asked: "+why+"; no titles and authors, no revert pull request, no --method revert", "set repo in rollback.yaml, and the token in "+s.GitHub.TokenEnv)
+		return list
+	}
+	defer forge.Close()
+	a, err := forge.Access(ctx)
+	if err != nil {
+		return append(list, failing("github", err))
+	}
+	add("ok", fmt.Sprintf("%s as %s; %s is at %s, %s old", forge.Repo(), a.Who, s.Branch, a.Head.Short(), rollback.Span(time.Since(a.Pushed))), "")
+	switch {
+	case a.Archived:
+		add(want.ifWriting("fail"), forge.Repo()+" is archived: no revert can be opened", "set repo in rollback.yaml to where the code lives now")
+	case !a.MayWrite():
+		add(want.ifWriting("fail"), fmt.Sprintf("%s may only read %s (%s): no revert can be opened", a.Who, forge.Repo(), strings.ToLower(a.Permission)), "rollback permissions prints what to give")
+	}
+	if s.Revert.AutoMerge && !a.AutoMerge {
+		add("warn", "revert.autoMerge is set, and "+forge.Repo()+" does not allow auto-merge: a revert that waits for checks has to be merged by hand", "allow auto-merge in the repository's settings")
+	}
+	return list
+}
+
+// examineJenkins looks at the controller and at the job that deploys.
+func (e *Env) examineJenkins(ctx context.Context, s config.Scoped) (list []checkup) {
+	add := func(status, text, fix string) { list = append(list, checkup{"jenkins", status, text, fix}) }
+	controller, err := e.jenkinsOf(s)
+	if err != nil {
+		return append(list, failing("jenkins", err))
+	}
+	if controller == nil {
+		add("warn", "not asked: jenkins.url is not set; deployments in flight are not seen, and --method revert cannot follow the build", "set jenkins.url, jenkins.user and job in rollback.yaml")
+		return list
+	}
+	defer controller.Close()
+	who, err := controller.Identity(ctx)
+	if err != nil {
+		return append(list, failing("jenkins", err))
+	}
+	add("ok", strings.TrimSpace("Jenkins "+who.Version)+" as "+who.User, "")
+	if s.Job == "" {
+		add("warn", "no job is configured: deployments in flight are not seen, and --method revert cannot follow the build", "set job in rollback.yaml to the job that deploys")
+		return list
+	}
+	parameters, err := controller.Parameters(ctx, s.Job)
+	if err != nil {
+		return append(list, failing("jenkins", err))
+	}
+	want := s.Jenkins.CommitParameter
+	if want != "" && !slices.ContainsFunc(parameters, func(p rollback.Parameter) bool { return p.Name == want }) {
+		add("fail", fmt.Sprintf("the job %s has no parameter %s (jenkins.commitParameter)", s.Job, want), "name the parameter that takes the commit; a Jenkinsfile's are known after its first run")
+		return list
+	}
+	add("ok", fmt.Sprintf("the job %s, %s", s.Job, count(len(parameters), "parameter", "parameters")), "")
+	return list
 }
 
 func (e *Env) examineJournal(want needs) checkup {

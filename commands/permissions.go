@@ -21,6 +21,45 @@ type needs struct {
 	methods []string // of the registry
 }
 
+// right is one right beside those of AWS and Kubernetes, by the name that the system's own pages give it.
+type right struct {
+	Name     string `json:"name"`
+	Why      string `json:"why"`
+	Optional bool   `json:"optional,omitempty"`
+}
+
+// forgeRights are the permissions of a GitHub App or a fine-grained token, on the services' repositories
+// (https://docs.github.com/en/rest/authentication/permissions-required-for-github-apps). Metadata: read comes with any.
+func (n needs) forgeRights() []right {
+	switch n.command {
+	case "candidates", "plan", "doctor":
+		return []right{{Name: "contents: read", Why: "titles, authors and files of what would be undone"}, {Name: "pull requests: read", Why: "which pull request brought it"}}
+	case "run":
+		return []right{
+			{Name: "contents: write", Why: "the revert's branch and commit, and its merge"},
+			{Name: "pull requests: write", Why: "the revert pull request, its labels and reviewers"},
+			{Name: "checks: read", Why: "name the checks that the merge waits for", Optional: true},
+			{Name: "commit statuses: read", Why: "name the statuses that the merge waits for", Optional: true},
+			{Name: "workflows: write", Why: "undo changes below .github/workflows", Optional: true},
+		}
+	}
+	return nil
+}
+
+// jenkinsRights are those of the user whose token is used.
+func (n needs) jenkinsRights() []right {
+	switch n.command {
+	case "candidates", "plan", "doctor":
+		return []right{{Name: "Overall/Read", Why: "get in"}, {Name: "Job/Read", Why: "see deployments in flight"}}
+	case "run":
+		return []right{
+			{Name: "Overall/Read", Why: "get in"}, {Name: "Job/Read", Why: "see deployments in flight, and follow the build of the merged revert"},
+			{Name: "Job/Build", Why: "start that build where no webhook does; only --method revert", Optional: true},
+		}
+	}
+	return nil
+}
+
 // needsOf are the rights of each command that talks to anything, from least to most.
 var needsOf = []needs{
 	{"status", []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecords}, []string{"Images"}},
@@ -82,8 +121,8 @@ func (e *Env) needsFor(c *cli.Context) (needs, error) {
 func (e *Env) permissionsCommand() *cli.Command {
 	optRequired := option{name: "required-only", usage: "leave out the rights it can do without", flag: true}
 	return &cli.Command{
-		Name: "permissions", Category: set, Usage: "print the least-privilege IAM policy and RBAC Role for a command",
-		Description: "Two YAML documents for kubectl on standard output, the IAM policy in a comment before them; with --json all of it as JSON.\n" +
+		Name: "permissions", Category: set, Usage: "print the least privileges for a command: IAM policy, GitHub, Jenkins, RBAC Role",
+		Description: "Two YAML documents for kubectl on standard output, the rest in comments before them; with --json all of it as JSON.\n" +
 			"Account, region, repository and namespace come from the configuration, or stand as placeholders.",
 		Flags: e.scopeFlags(optFor, optRequired, optJSON),
 		Action: func(c *cli.Context) error {
@@ -145,6 +184,8 @@ type rights struct {
 	Command       string      `json:"command"`
 	IAM           *iamPolicy  `json:"iamPolicy,omitempty"`
 	Kubernetes    []kube.Rule `json:"kubernetes"`
+	GitHub        []right     `json:"github,omitempty"`
+	Jenkins       []right     `json:"jenkins,omitempty"`
 }
 
 type iamPolicy struct {
@@ -160,7 +201,11 @@ type iamStatement struct {
 }
 
 func rightsOf(n needs, where config.Scoped, requiredOnly bool) rights {
-	r := rights{SchemaVersion: 1, Command: n.command}
+	r := rights{SchemaVersion: 1, Command: n.command, GitHub: n.forgeRights(), Jenkins: n.jenkinsRights()}
+	if requiredOnly {
+		optional := func(r right) bool { return r.Optional }
+		r.GitHub, r.Jenkins = slices.DeleteFunc(r.GitHub, optional), slices.DeleteFunc(r.Jenkins, optional)
+	}
 	for _, rule := range kube.Rules(n.kube...) {
 		if rule.Optional && requiredOnly {
 			continue
@@ -216,6 +261,21 @@ func (r rights) text(n needs, where config.Scoped) string {
 		b.WriteString("#\n# IAM policy for the role or user that runs it:\n#\n")
 		for _, line := range strings.Split(string(policy), "\n") {
 			b.WriteString("#   " + line + "\n")
+		}
+	}
+	for _, other := range []struct {
+		title string
+		list  []right
+	}{{"GitHub, for the App or the fine-grained token, on the services' repositories", r.GitHub}, {"Jenkins, for the user of the API token", r.Jenkins}} {
+		if len(other.list) > 0 {
+			b.WriteString("#\n# " + other.title + ":\n#\n")
+		}
+		for _, right := range other.list {
+			why := right.Why
+			if right.Optional {
+				why = "optional: " + why
+			}
+			fmt.Fprintf(&b, "#   %-22s %s\n", right.Name, why)
 		}
 	}
 	b.WriteString("#\n# RBAC; bind both to the user or service account that runs it:\n")

@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/rollback-tools/rollback/internal/demo"
+	fakegh "github.com/rollback-tools/rollback/internal/fake/github"
 	fakekube "github.com/rollback-tools/rollback/internal/fake/kube"
 	"github.com/rollback-tools/rollback/internal/kube"
 	"github.com/rollback-tools/rollback/internal/rollback"
@@ -91,6 +92,27 @@ func TestDoctor(t *testing.T) {
 	n.do(call{args: append(scoped("doctor"), "--namespace", "nowhere")}).wantExit(t, rollback.Failed)
 	alone(t, t.TempDir(), scoped("doctor")...).wantExit(t, rollback.Failed).wantText(t, "✗ configuration")
 	n.wantNothingWritten()
+}
+
+// GitHub and Jenkins are looked at as far as they are set up; what is not is said, and what is wrong comes with its fix.
+func TestDoctorForgeAndBuilds(t *testing.T) {
+	t.Parallel()
+	bare := newNight(t, demo.Options{})
+	bare.do(call{args: scoped("doctor")}).wantExit(t, 0).wantText(t, "! github        not asked: GITHUB_TOKEN is not set", "! jenkins       not asked: jenkins.url is not set")
+
+	n := newNight(t, demo.Options{Code: true})
+	n.do(call{args: scoped("doctor")}).wantExit(t, 0).wantText(t, "✔ github        acme/payments as ", "main is at "+n.bad().Commit[:7], "✔ jenkins       Jenkins 2.", "✔ jenkins       the job deploy/payments, ")
+	wrong := []string{"GITHUB_TOKEN=ghp_wrongwrongwrongwrongwrongwrongwrong", "JENKINS_TOKEN=wrongwrongwrongwrong"}
+	bad := n.do(call{args: scoped("doctor"), env: wrong}).wantExit(t, rollback.Failed).wantText(t, "✗ github ", "check GITHUB_TOKEN", "✗ jenkins ", "renew the API token", "2 checks failed")
+	wantNoSecret(t, bad, "ghp_wrongwrongwrongwrongwrongwrongwrong", "wrongwrongwrongwrong")
+	n.do(call{args: scoped("doctor", "--job", "deploy/nothing")}).wantExit(t, rollback.Failed).wantText(t, "✗ jenkins ", "404")
+	n.do(call{args: scoped("doctor", "--jenkins-commit-parameter", "REVISION")}).wantExit(t, rollback.Failed).wantText(t, "✗ jenkins       the job deploy/payments has no parameter REVISION")
+	n.do(call{args: scoped("doctor", "--branch", "release")}).wantExit(t, rollback.Failed).wantText(t, "has no branch release", "set branch in rollback.yaml")
+	n.Code.Configure(func(o *fakegh.RepositoryOptions) { o.AutoMerge = false })
+	n.do(call{args: scoped("doctor", "--revert-auto-merge", "true")}).wantExit(t, 0).wantText(t, "! github        revert.autoMerge is set, and acme/payments does not allow auto-merge")
+	n.GitHub.Deny("contents:write", "pull_requests:write")
+	n.do(call{args: scoped("doctor")}).wantExit(t, rollback.Failed).wantText(t, "✗ github ", "may only read acme/payments (read): no revert can be opened")
+	n.do(call{args: scoped("doctor", "--for", "plan")}).wantExit(t, 0).wantText(t, "! github ")
 }
 
 // A role that may only look is enough for those who only look, and they are told what it is not enough for.

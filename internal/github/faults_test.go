@@ -42,6 +42,7 @@ var calls = []struct {
 	do         func(context.Context, *Forge) error
 }{
 	{"log", false, false, func(ctx context.Context, f *Forge) error { return second(f.Recent(ctx)) }},
+	{"access", false, false, func(ctx context.Context, f *Forge) error { return second(f.Access(ctx)) }},
 	{"pull request", false, false, func(ctx context.Context, f *Forge) error { return second(f.PullRequest(ctx, 7)) }},
 	{"pull requests", false, false, func(ctx context.Context, f *Forge) error { return second(f.pulls(ctx, "")) }},
 	{"commit", false, false, func(ctx context.Context, f *Forge) error { return second(f.commit(ctx, sha)) }},

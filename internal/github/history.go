@@ -149,12 +149,10 @@ func (f *Forge) log(ctx context.Context) (branchLog, error) {
 			return branchLog{}, f.strange(op, "the answer names no repository")
 		}
 		if got := out.Repository.NameWithOwner; !strings.EqualFold(got, f.Repo()) {
-			return branchLog{}, &rollback.CallError{System: system, Op: op, Kind: rollback.Rejected, Err: &Moved{From: f.Repo(), To: rollback.Printable(got)},
-				Fix: "set repo: " + rollback.Printable(got) + " in rollback.yaml"}
+			return branchLog{}, f.moved(op, got)
 		}
 		if out.Repository.Ref == nil {
-			return branchLog{}, &rollback.CallError{System: system, Op: op, Kind: rollback.NotFound, Err: fmt.Errorf("%s has no branch %s", f.Repo(), f.branch),
-				Fix: "set branch in rollback.yaml to the branch that is deployed"}
+			return branchLog{}, f.noBranch(op)
 		}
 		for _, o := range []*struct{ Text string }{out.Repository.Owners1, out.Repository.Owners2, out.Repository.Owners3} {
 			if o != nil && l.owners == "" { // GitHub takes the first of the three
