@@ -174,6 +174,11 @@ func (e *Env) performRevert(c *cli.Context, req rollback.RevertRequest, left *ou
 		return &rollback.Error{Exit: rollback.Usage, What: "GitHub is not set up: " + why, Production: rollback.NotChanged, Next: []string{"rollback doctor " + scopeFlagsText(scope)}}
 	}
 	defer forge.Close()
+	var owed *ledger
+	if !req.DryRun {
+		owed = e.openLedger(c.Context, scoped)
+		defer owed.close()
+	}
 	res, err := forge.Revert(c.Context, req)
 	if err != nil {
 		return revertFailed(err)
@@ -185,6 +190,9 @@ func (e *Env) performRevert(c *cli.Context, req rollback.RevertRequest, left *ou
 		} else if state.PR.State == rollback.PullMerged {
 			res.PR = state.PR
 		}
+	}
+	if owed != nil {
+		res.Notes = append(res.Notes, owed.tell(c.Context, res, req.PR, req.Reland)...)
 	}
 	left.addRevert(res)
 	if sw["json"] {

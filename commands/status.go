@@ -40,10 +40,23 @@ type serviceStatus struct {
 	TagDigest rollback.Digest `json:"tagDigest,omitempty"` // what the moving tag names, if it was asked
 	Tag       string          `json:"tag,omitempty"`
 	// Last is the last rollback, Lock who works on it now.
-	Last     *rollback.Entry    `json:"last,omitempty"`
-	Lock     *rollback.Lock     `json:"lock,omitempty"`
-	Freeze   *rollback.Freeze   `json:"freeze,omitempty"`
-	FollowUp *rollback.FollowUp `json:"followUp,omitempty"`
+	Last   *rollback.Entry  `json:"last,omitempty"`
+	Lock   *rollback.Lock   `json:"lock,omitempty"`
+	Freeze *rollback.Freeze `json:"freeze,omitempty"`
+	// Owed is everything that still has to be paid, oldest first; FollowUp is the first of it.
+	Owed     []owedStatus `json:"owed,omitempty"`
+	FollowUp *owedStatus  `json:"followUp,omitempty"`
+
+	debts []rollback.FollowUp // all of the record's, those included that are over
+}
+
+// owedStatus is a debt, and what to type to pay it.
+type owedStatus struct {
+	rollback.FollowUp
+	// Next is the command that opens its pull request, "" where there is one.
+	Next string `json:"next,omitempty"`
+	// PRState is where GitHub says that its pull request stands; "" where it was not asked.
+	PRState rollback.PullState `json:"prState,omitempty"`
 }
 
 type runningImage struct {
@@ -188,9 +201,9 @@ func (e *Env) status(c *cli.Context, tags bool) (*statusReport, error) {
 		e.addInventory(byService, file, given, scope, inv, scoped)
 		for _, r := range records[i] {
 			if s := byService[r.Scope.Service]; s != nil {
-				s.Last, s.Lock, s.Freeze, s.FollowUp = r.Last, r.Lock, r.Freeze, r.FollowUp
+				s.Last, s.Lock, s.Freeze, s.debts = r.Last, r.Lock, r.Freeze, r.Owed
 			} else if scope.Service == "" || scope.Service == r.Scope.Service {
-				byService[r.Scope.Service] = &serviceStatus{Service: r.Scope.Service, Namespace: namespaces[i], Last: r.Last, Lock: r.Lock, Freeze: r.Freeze, FollowUp: r.FollowUp}
+				byService[r.Scope.Service] = &serviceStatus{Service: r.Scope.Service, Namespace: namespaces[i], Last: r.Last, Lock: r.Lock, Freeze: r.Freeze, debts: r.Owed}
 			}
 		}
 	}
@@ -213,10 +226,81 @@ func (e *Env) status(c *cli.Context, tags bool) (*statusReport, error) {
 			What: fmt.Sprintf("nothing in namespace %s uses the image %s, and no rollback of it is recorded", scoped.Namespace, scoped.Image),
 			Next: []string{"rollback status --environment " + scope.Environment + " lists what there is"}}
 	}
+	var asked sync.WaitGroup
+	var debtsUnread []string
+	asked.Go(func() { debtsUnread = e.askDebts(c.Context, file, given, report) })
 	if tags {
 		e.askRegistry(c.Context, file, given, report)
 	}
+	asked.Wait()
+	report.NotRead = append(report.NotRead, debtsUnread...)
 	return report, nil
+}
+
+// debtsLimit is how long the debts may take: without them there is still everything else to see.
+const debtsLimit = 5 * time.Second
+
+// askDebts sorts out what each service still owes. Whether a pull request has been merged since the record was written, GitHub
+// knows: it is asked about those that are still owed, where there are credentials for it.
+func (e *Env) askDebts(ctx context.Context, file *config.File, given config.Given, report *statusReport) (notRead []string) {
+	ctx, cancel := context.WithTimeout(ctx, debtsLimit)
+	defer cancel()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, registryCalls)
+	for i := range report.Services {
+		s := &report.Services[i]
+		scope := rollback.Scope{Service: s.Service, Environment: report.Environment}
+		if len(s.debts) == 0 {
+			continue
+		}
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			rec := rollback.Record{Owed: s.debts}
+			pulls, err := e.pullsOf(ctx, file, given, scope, rec.Open())
+			if err != nil {
+				mu.Lock()
+				notRead = append(notRead, "pull requests of "+s.Service+": "+err.Error())
+				mu.Unlock()
+			}
+			rec.Owed = rollback.Paid(rec.Owed, pulls)
+			for _, f := range rec.Open() {
+				o := owedStatus{FollowUp: f, PRState: pulls[f.PR].State}
+				if f.PR == 0 {
+					reason := "the rollback"
+					if s.Last != nil {
+						reason = s.Last.Reason
+					}
+					o.Next = f.Command(scope, reason)
+				}
+				s.Owed = append(s.Owed, o)
+			}
+			if len(s.Owed) > 0 {
+				s.FollowUp = &s.Owed[0]
+			}
+		})
+	}
+	wg.Wait()
+	slices.Sort(notRead)
+	return notRead
+}
+
+// pullsOf asks GitHub about the pull requests of debts; nothing where there is none to ask about, or no access.
+func (e *Env) pullsOf(ctx context.Context, file *config.File, given config.Given, scope rollback.Scope, owed []rollback.FollowUp) (map[int]rollback.PullRequest, error) {
+	if !slices.ContainsFunc(owed, func(f rollback.FollowUp) bool { return f.PR != 0 }) {
+		return nil, nil
+	}
+	scoped, err := file.Resolve(scope, given)
+	if err != nil {
+		return nil, err
+	}
+	forge, _, err := e.forgeOf(scoped)
+	if err != nil || forge == nil {
+		return nil, err
+	}
+	defer forge.Close()
+	return rollback.PullsOf(ctx, forge, owed)
 }
 
 // addInventory sorts the pods of a namespace by service: by the image they use.
@@ -406,6 +490,20 @@ func (e *Env) printStatus(r *statusReport) {
 		rows = append(rows, append(row, rollbackWord(s, now)))
 	}
 	p.table(head, rows)
+	for _, s := range r.Services {
+		for _, f := range s.Owed {
+			switch {
+			case f.Kind == rollback.OwedReland && f.Next != "":
+				e.printer().line(fmt.Sprintf("! %s: the merged revert #%d is still in the branch, and the next deploy ships it again: %s", s.Service, f.Of, f.Next))
+			case f.Next != "":
+				e.printer().line(fmt.Sprintf("! %s: no pull request is known for %s: %s", s.Service, f, f.Next))
+			case f.PRState == rollback.PullClosed:
+				e.printer().line(fmt.Sprintf("! %s: the pull request for %s was closed without being merged: %s", s.Service, f, f.URL))
+			case len(s.Owed) > 1 || f.Kind == rollback.OwedReland:
+				e.printer().line(fmt.Sprintf("  %s owes %s: %s", s.Service, f, f.URL))
+			}
+		}
+	}
 	for _, n := range r.NotRead {
 		e.printer().line("! not read: " + n)
 	}
@@ -456,11 +554,20 @@ func rollbackWord(s serviceStatus, now time.Time) string {
 	if s.Freeze != nil {
 		parts = append(parts, "frozen "+rollback.Span(now.Sub(s.Freeze.Since)))
 	}
-	if f := s.FollowUp; f != nil && !f.Done {
+	for _, f := range s.Owed {
+		word := f.Kind
+		if f.PR != 0 {
+			word += fmt.Sprintf(" #%d", f.PR)
+		} else if f.Of != 0 {
+			word += fmt.Sprintf(" of #%d", f.Of)
+		}
+		if f.PRState == rollback.PullClosed {
+			word += " was closed unmerged,"
+		}
 		if left := f.Due.Sub(now); left < 0 {
-			parts = append(parts, f.Kind+" overdue by "+rollback.Span(-left))
+			parts = append(parts, word+" overdue by "+rollback.Span(-left))
 		} else {
-			parts = append(parts, f.Kind+" due in "+rollback.Span(left))
+			parts = append(parts, word+" due in "+rollback.Span(left))
 		}
 	}
 	if len(parts) == 0 {

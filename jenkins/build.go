@@ -204,17 +204,9 @@ func (c *Controller) InFlight(ctx context.Context, job string) ([]rollback.Build
 	return slices.DeleteFunc(builds, func(b rollback.Build) bool { return b.Over() }), err
 }
 
-// BuildsOf returns the builds of a commit, newest first: those that checked it out, and those whose commit parameter says so.
-// Only the newest 50 builds are looked at.
-func (c *Controller) BuildsOf(ctx context.Context, job string, commit rollback.Commit) ([]rollback.Build, error) {
-	builds, err := c.all(ctx, job)
-	return slices.DeleteFunc(builds, func(b rollback.Build) bool {
-		if b.Of(commit) {
-			return false
-		}
-		told, err := rollback.ParseCommit(b.Parameters[c.commitParameter])
-		return err != nil || !(rollback.Build{Commits: []rollback.Commit{told}}).Of(commit)
-	}), err
+// Newest returns the builds that wait, then the newest 50.
+func (c *Controller) Newest(ctx context.Context, job string) ([]rollback.Build, error) {
+	return c.all(ctx, job)
 }
 
 // all are the builds that wait, then the newest ones. An item that starts between the two answers is told once, as a build.

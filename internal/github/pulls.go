@@ -60,6 +60,12 @@ func (f *Forge) pulls(ctx context.Context, head string) ([]rollback.PullRequest,
 	return out, nil
 }
 
+// closePull closes a pull request without merging it. Its branch stays, so that it can be reopened.
+func (f *Forge) closePull(ctx context.Context, number int) error {
+	var out struct{ State string }
+	return f.rest(ctx, call{op: fmt.Sprintf("close #%d", number), repeatable: true}, http.MethodPatch, fmt.Sprintf("pulls/%d", number), map[string]string{"state": "closed"}, &out)
+}
+
 // openFrom finds the open pull request of a branch of ours; the zero value if there is none.
 func (f *Forge) openFrom(ctx context.Context, head string) (rollback.PullRequest, error) {
 	list, err := f.pulls(ctx, head)

@@ -313,6 +313,9 @@ func (r *reverting) rejected(err error) error {
 func (r *reverting) adopt(ctx context.Context, p rollback.PullRequest) (rollback.RevertResult, error) {
 	r.res.Outcome, r.res.PR = rollback.RevertAdopted, p
 	r.clearTemp(ctx)
+	if !r.req.DryRun {
+		r.supersede(ctx)
+	}
 	if !shaForm.MatchString(string(p.HeadCommit)) {
 		return r.res, nil
 	}
@@ -557,7 +560,37 @@ func (r *reverting) open(ctx context.Context) (rollback.RevertResult, error) {
 		return r.adopt(ctx, p)
 	}
 	r.dress(ctx)
+	r.supersede(ctx)
 	return r.res, nil
+}
+
+// supersede closes older pull requests of ours whose work this one does as well. It comes last: there is never none open.
+// One that people have made their own, or that is not open any more, is left alone.
+func (r *reverting) supersede(ctx context.Context) {
+	for _, n := range r.req.Supersedes {
+		i := slices.IndexFunc(r.pulls, func(p rollback.PullRequest) bool { return p.Number == n })
+		if n == r.res.PR.Number || i >= 0 && r.pulls[i].State != rollback.PullOpen {
+			continue
+		}
+		note := fmt.Sprintf("#%d is closed: this pull request does what it did as well", n)
+		switch {
+		case i < 0:
+			note = fmt.Sprintf("close #%d: this pull request does what it does as well", n)
+		case !strings.HasPrefix(r.pulls[i].Head, r.branchPrefix) || !ours(r.pulls[i]):
+			note = fmt.Sprintf("#%d was not opened by this program and stays open; close it: this pull request does what it does as well", n)
+		default:
+			if err := r.closePull(ctx, n); err != nil {
+				note = fmt.Sprintf("#%d could not be closed (%v); close it: this pull request does what it does as well", n, err)
+			}
+		}
+		r.res.Notes = append(r.res.Notes, note)
+	}
+}
+
+// ours tells whether a pull request carries our trailer.
+func ours(p rollback.PullRequest) bool {
+	_, ok := rollback.UndoesIn(p.Body)
+	return ok
 }
 
 // claimBranch puts the commit onto the branch of this range. A branch that an earlier run left is taken over. On one that

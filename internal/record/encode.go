@@ -69,7 +69,52 @@ type fields = map[string]json.RawMessage
 type migration func(fields) error
 
 // migrations[i] turns version i+1 into i+2. Version 1 is the first.
-var migrations []migration
+var migrations = []migration{oneDebtToMany}
+
+// oneDebtToMany turns the one debt of schema 1, which a second rollback overwrote, into the list of schema 2. What the debt
+// is about was not said then; where it came from the last rollback, that one knows. The revert of a rollback by revert was
+// not written down as paid, which its undo needs to know.
+func oneDebtToMany(doc fields) error {
+	var last struct {
+		ID, Kind, Method string
+		EndedAt          time.Time
+		From, To         struct{ Commit rollback.Commit }
+		Steps            []struct{ Name string }
+		Merge            rollback.Merge
+	}
+	if raw, ok := doc["last"]; ok {
+		if err := json.Unmarshal(raw, &last); err != nil {
+			return fmt.Errorf("last: %w", err)
+		}
+	}
+	var between rollback.Range
+	if last.From.Commit != "" && last.To.Commit != "" {
+		between = rollback.Range{Good: last.To.Commit, Bad: last.From.Commit}
+	}
+	var owed []rollback.FollowUp
+	if raw, ok := doc["followUp"]; ok {
+		var f *rollback.FollowUp
+		if err := json.Unmarshal(raw, &f); err != nil {
+			return fmt.Errorf("followUp: %w", err)
+		}
+		if f != nil {
+			if last.Kind == string(rollback.KindRollback) && slices.ContainsFunc(last.Steps, func(s struct{ Name string }) bool { return s.Name == rollback.StepFollowUp }) {
+				f.Rollback, f.Range = last.ID, between
+			}
+			owed = append(owed, *f)
+		}
+	}
+	if last.Method == rollback.MethodRevert && last.Merge.PR != 0 && last.Merge.Commit != "" {
+		owed = append(owed, rollback.FollowUp{Kind: rollback.OwedRevert, Rollback: last.ID, Range: between, Due: last.EndedAt, PR: last.Merge.PR, URL: last.Merge.URL, Done: true})
+	}
+	delete(doc, "followUp")
+	if owed == nil {
+		return nil
+	}
+	raw, err := json.Marshal(owed)
+	doc["owed"] = raw
+	return err
+}
 
 // Encode is the data of a scope's ConfigMap. Long texts are shortened and the history is cut to rollback.HistoryLimit;
 // an error says that the record is not valid or does not fit.
@@ -236,6 +281,14 @@ func check(r rollback.Record) error {
 	for _, h := range r.History {
 		errs = append(errs, digest("history", h.From), digest("history", h.To), commit("history", h.FromCommit), commit("history", h.ToCommit))
 	}
+	for _, f := range r.Owed {
+		errs = append(errs, commit("owed", f.Range.Good), commit("owed", f.Range.Bad))
+	}
+	if e := r.Last; e != nil {
+		for _, c := range slices.Concat([]rollback.Commit{e.Merge.Commit, e.Merge.Built}, e.Merge.Along) {
+			errs = append(errs, commit("merge", c))
+		}
+	}
 	if f := r.Freeze; f != nil {
 		errs = append(errs, commit("freeze", f.Good), commit("freeze", f.Bad))
 	}
@@ -266,10 +319,9 @@ func shortened(r rollback.Record, detail int) rollback.Record {
 		f.By, f.Reason = clip(f.By, maxName), clip(f.Reason, maxReason)
 		r.Freeze = &f
 	}
-	if r.FollowUp != nil {
-		f := *r.FollowUp
-		f.URL = clip(f.URL, maxAddress)
-		r.FollowUp = &f
+	r.Owed = slices.Clone(r.Owed[max(len(r.Owed)-rollback.OwedLimit, 0):])
+	for i := range r.Owed {
+		r.Owed[i].URL, r.Owed[i].Rollback = clip(r.Owed[i].URL, maxAddress), clip(r.Owed[i].Rollback, maxName)
 	}
 	r.History = slices.Clone(r.History[:min(len(r.History), rollback.HistoryLimit)])
 	for i := range r.History {
@@ -319,8 +371,12 @@ func summary(r rollback.Record) map[string]string {
 		data["freeze"] = fmt.Sprintf("nothing after %s up to %s may be deployed; by %s since %s: %s",
 			f.Good.Short(), f.Bad.Short(), f.By, stamp(f.Since), f.Reason)
 	}
-	if f := r.FollowUp; f != nil && !f.Done {
-		data["follow-up"] = strings.TrimSpace(fmt.Sprintf("%s due %s %s", f.Kind, stamp(f.Due), f.URL))
+	var debts []string
+	for _, f := range r.Open() {
+		debts = append(debts, strings.TrimSpace(fmt.Sprintf("%s due %s %s", f.Kind, stamp(f.Due), f.URL)))
+	}
+	if len(debts) > 0 {
+		data["follow-up"] = strings.Join(debts, "; ")
 	}
 	return data
 }

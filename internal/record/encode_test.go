@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
@@ -178,16 +179,17 @@ func TestDecodeRefuses(t *testing.T) {
 		{"two documents", map[string]string{Truth: ok[Truth] + ok[Truth]}, "after top-level value"},
 		{"no object", map[string]string{Truth: "[]"}, "cannot unmarshal"},
 		{"null", map[string]string{Truth: "null"}, "schemaVersion"},
-		{"no version", swap(`"schemaVersion": 1`, `"x": 1`), "schemaVersion"},
-		{"version 0", swap(`"schemaVersion": 1`, `"schemaVersion": 0`), "schemaVersion"},
-		{"version as text", swap(`"schemaVersion": 1`, `"schemaVersion": "1"`), "schemaVersion"},
-		{"newer", swap(`"schemaVersion": 1`, `"schemaVersion": 2`), "written by a newer rollback (schema 2, this one knows 1); update this one"},
+		{"no version", swap(`"schemaVersion": 2`, `"x": 1`), "schemaVersion"},
+		{"version 0", swap(`"schemaVersion": 2`, `"schemaVersion": 0`), "schemaVersion"},
+		{"version as text", swap(`"schemaVersion": 2`, `"schemaVersion": "1"`), "schemaVersion"},
+		{"newer", swap(`"schemaVersion": 2`, `"schemaVersion": 3`), "written by a newer rollback (schema 3, this one knows 2); update this one"},
 		{"wrong type", swap(`"history": [`, `"history": 3, "was": [`), "history: json: cannot unmarshal"},
 		{"bad scope", swap(`"service": "payments"`, `"service": "Pay/ments"`), "service"},
 		{"bad digest", swap(string(good), "sha256:12"), "digest"},
 		{"bad repository", swap(`"repository": "payments"`, `"repository": "../x"`), "repository"},
 		{"bad tag", swap(`"tag": "latest"`, `"tag": "a/b"`), "tag"},
 		{"bad commit", swap(`"commit": "3f2a9c1"`, `"commit": "main"`), "commit"},
+		{"bad debt", swap(`"bad": "9c1f2a0"`, `"bad": "v1"`), "owed"},
 		{"bad freeze", swap(`"good": "3f2a9c1"`, `"good": "v1"`), "freeze"},
 		{"bad workload", swap(`"name": "payments"`, `"name": "a/../b"`), "workload"},
 		{"no id", swap(`"id": "20261123T120000-1"`, `"id": ""`), "no id"},
@@ -236,6 +238,43 @@ func TestMigrations(t *testing.T) {
 	}
 	if len(migrations) != rollback.RecordVersion-1 {
 		t.Errorf("%d migrations for schema %d", len(migrations), rollback.RecordVersion)
+	}
+}
+
+// What an older program wrote is read with all that it told.
+func TestOneDebtToMany(t *testing.T) {
+	t.Parallel()
+	const head = `{"schemaVersion":1,"scope":{"service":"payments","environment":"prod"}`
+	const from = `"from":{"digest":"","commit":"8be01d4"},"to":{"digest":"","commit":"3f2a9c1"}`
+	between := rollback.Range{Good: "3f2a9c1", Bad: "8be01d4"}
+	due := time.Date(2026, 11, 23, 13, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		name, text string
+		want       []rollback.FollowUp
+		open       int
+	}{
+		{"nothing", head + `}`, nil, 0},
+		{"nothing owed", head + `,"followUp":null}`, nil, 0},
+		{"owed by the last rollback", head + `,"last":{"id":"a","kind":"rollback","method":"retag",` + from + `,"steps":[{"name":"retag"},{"name":"follow-up"}]},` +
+			`"followUp":{"kind":"revert-pr","due":"2026-11-23T13:00:00Z","pr":7,"url":"https://x/7"}}`,
+			[]rollback.FollowUp{{Kind: "revert-pr", Rollback: "a", Range: between, Due: due, PR: 7, URL: "https://x/7"}}, 1},
+		{"owed by one before", head + `,"last":{"id":"a","kind":"rollback","method":"retag",` + from + `,"steps":[{"name":"retag"}]},` +
+			`"followUp":{"kind":"revert-pr","due":"2026-11-23T13:00:00Z"}}`,
+			[]rollback.FollowUp{{Kind: "revert-pr", Due: due}}, 1},
+		{"paid", head + `,"followUp":{"kind":"revert-pr","due":"2026-11-23T13:00:00Z","done":true}}`, []rollback.FollowUp{{Kind: "revert-pr", Due: due, Done: true}}, 0},
+		{"by revert", head + `,"last":{"id":"a","kind":"rollback","method":"revert",` + from + `,"endedAt":"2026-11-23T13:00:00Z","merge":{"pr":9,"url":"https://x/9","commit":"3f2a9c1"}}}`,
+			[]rollback.FollowUp{{Kind: "revert-pr", Rollback: "a", Range: between, Due: due, PR: 9, URL: "https://x/9", Done: true}}, 0},
+		{"by revert, not merged", head + `,"last":{"id":"a","kind":"rollback","method":"revert",` + from + `,"merge":{"pr":9,"url":"https://x/9"}}}`, nil, 0},
+	} {
+		r, err := Decode(map[string]string{Truth: c.text})
+		if err != nil || !cmp.Equal(r.Owed, c.want) || len(r.Open()) != c.open {
+			t.Errorf("%s: %+v (%d open), err %v", c.name, r.Owed, len(r.Open()), err)
+		}
+	}
+	for _, wrong := range []string{head + `,"followUp":3}`, head + `,"last":3}`, head + `,"followUp":{"kind":"revert-pr","due":"soon"}}`} {
+		if _, err := Decode(map[string]string{Truth: wrong}); err == nil {
+			t.Errorf("read: %s", wrong)
+		}
 	}
 }
 

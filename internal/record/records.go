@@ -227,8 +227,8 @@ func redacted(rec rollback.Record, redact func(string) string) rollback.Record {
 	if f := rec.Freeze; f != nil {
 		f.Reason = redact(f.Reason)
 	}
-	if f := rec.FollowUp; f != nil {
-		f.URL = redact(f.URL)
+	for i := range rec.Owed {
+		rec.Owed[i].URL = redact(rec.Owed[i].URL)
 	}
 	for i := range rec.History {
 		rec.History[i].Reason = redact(rec.History[i].Reason)

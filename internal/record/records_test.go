@@ -18,7 +18,7 @@ func TestReadAndWrite(t *testing.T) {
 	r := New(m, "prod")
 
 	rec, version, err := r.Read(ctx, scope)
-	if err != nil || version != "" || !cmp.Equal(rec, rollback.Record{SchemaVersion: 1, Scope: scope}) {
+	if err != nil || version != "" || !cmp.Equal(rec, rollback.Record{SchemaVersion: rollback.RecordVersion, Scope: scope}) {
 		t.Fatalf("nothing there: %+v, version %q, err %v", rec, version, err)
 	}
 	v1 := mustWrite(t, r, full(), "")
@@ -100,7 +100,7 @@ func TestUnreadableRecords(t *testing.T) {
 			"look at it: kubectl -n prod get configmap rollback-payments -o yaml",
 			"move it aside: kubectl -n prod get configmap rollback-payments -o yaml > rollback-payments.yaml && kubectl -n prod delete configmap rollback-payments",
 		}},
-		"newer": {`{"schemaVersion":7}`, []string{"written by a newer rollback (schema 7, this one knows 1); update this one"}, []string{
+		"newer": {`{"schemaVersion":7}`, []string{"written by a newer rollback (schema 7, this one knows 2); update this one"}, []string{
 			"update this rollback", "kubectl -n prod get configmap rollback-payments -o yaml",
 		}},
 	} {
@@ -226,7 +226,7 @@ func TestSecretsAreNotStored(t *testing.T) {
 	r := New(m, "prod")
 	r.Redact = func(s string) string { return strings.ReplaceAll(s, "hunter2", "***") }
 	rec := full()
-	for _, s := range []*string{&rec.Last.Reason, &rec.Last.By.Build, &rec.Last.Steps[0].Detail, &rec.Lock.Reason, &rec.Lock.Stolen, &rec.Lock.Holder.Build, &rec.Freeze.Reason, &rec.FollowUp.URL, &rec.History[0].Reason} {
+	for _, s := range []*string{&rec.Last.Reason, &rec.Last.By.Build, &rec.Last.Steps[0].Detail, &rec.Lock.Reason, &rec.Lock.Stolen, &rec.Lock.Holder.Build, &rec.Freeze.Reason, &rec.Owed[1].URL, &rec.History[0].Reason} {
 		*s = "with hunter2"
 	}
 	mustWrite(t, r, rec, "")

@@ -114,9 +114,12 @@ func full() rollback.Record {
 			Workloads: []rollback.Ref{{Kind: "Deployment", Namespace: "prod", Name: "payments"}},
 			Steps:     []rollback.StepState{{Name: "retag", Outcome: rollback.StepDone, At: noon, Detail: "latest → <good> & well"}},
 		},
-		Lock:     &rollback.Lock{Holder: by, Run: "20261123T120000-1", Reason: "checkout errors", TakenAt: noon, Heartbeat: noon, ExpiresAt: noon.Add(time.Minute)},
-		Freeze:   &rollback.Freeze{Since: noon, By: "m.lee", Reason: "checkout errors", Good: "3f2a9c1", Bad: "8be01d4"},
-		FollowUp: &rollback.FollowUp{Kind: "revert-pr", Due: noon.Add(time.Hour), URL: "https://github.com/acme/payments/pull/7"},
+		Lock:   &rollback.Lock{Holder: by, Run: "20261123T120000-1", Reason: "checkout errors", TakenAt: noon, Heartbeat: noon, ExpiresAt: noon.Add(time.Minute)},
+		Freeze: &rollback.Freeze{Since: noon, By: "m.lee", Reason: "checkout errors", Good: "3f2a9c1", Bad: "8be01d4"},
+		Owed: []rollback.FollowUp{
+			{Kind: rollback.OwedRevert, Rollback: "20261123T110000-1", Range: rollback.Range{Good: "8be01d4", Bad: "9c1f2a0"}, Due: noon, PR: 6, URL: "https://github.com/acme/payments/pull/6", ReplacedBy: "20261123T120000-1"},
+			{Kind: rollback.OwedRevert, Rollback: "20261123T120000-1", Range: rollback.Range{Good: "3f2a9c1", Bad: "9c1f2a0"}, Due: noon.Add(time.Hour), PR: 7, URL: "https://github.com/acme/payments/pull/7"},
+		},
 		History: []rollback.Summary{{ID: "1", Kind: rollback.KindRollback, State: rollback.Closed, User: "k.ito", Reason: "leak",
 			Started: noon.Add(-time.Hour), Ended: noon, From: bad, To: good, FromCommit: "8be01d4", ToCommit: "3f2a9c1"}},
 	}

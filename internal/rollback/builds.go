@@ -129,9 +129,9 @@ func CheckParameters(defined []Parameter, values map[string]string) []string {
 
 // Builds reads the builds of jobs.
 type Builds interface {
-	// BuildsOf returns the builds of a commit, newest first: the finished, the running, and those in the queue that are
-	// known to be for it. None is not an error.
-	BuildsOf(ctx context.Context, job string, c Commit) ([]Build, error)
+	// Newest returns the newest builds of a job, newest first: those that wait, the running, and some dozens of the finished.
+	// None is not an error.
+	Newest(ctx context.Context, job string) ([]Build, error)
 	// InFlight returns the builds that are queued or running, and so may still push an image.
 	InFlight(ctx context.Context, job string) ([]Build, error)
 	// Look reads a build again, by its number or, before it has one, by its queue item. A cancelled item is no error.

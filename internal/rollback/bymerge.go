@@ -138,21 +138,37 @@ func (r *run) merge(ctx context.Context) (Outcome, string, error) {
 	}
 }
 
-// build follows the build of the merge commit: the one that the merge started, or one started here.
+// build follows the build that ships the merge commit: the one that the merge started, or one started here. While a build is
+// in flight that may hold the merge, none is started.
 func (r *run) build(ctx context.Context) (Outcome, string, error) {
 	m, f := &r.entry.Merge, r.World.Place.Followed
 	deadline := time.Now().Add(r.Limits.Build)
 	asked := time.Now().Add(r.Limits.Webhook) // until then the merge itself may start the build
 	var b Build
 	for b.Job == "" {
-		builds, err := r.World.Builds.BuildsOf(ctx, f.Job, m.Commit)
+		builds, err := r.World.Builds.Newest(ctx, f.Job)
+		var found []holding
+		var perhaps []Build
+		if err == nil {
+			if found, perhaps = holders(builds, m.Commit, f.CommitParameter, r.branch.line); len(found) == 0 || found[0].Over() && !found[0].Succeeded() {
+				var wanted []Commit
+				for _, b := range builds {
+					wanted = append(wanted, commitsOf(b, f.CommitParameter)...)
+				}
+				r.branch.read(ctx, r.World.Commits, wanted...)
+				found, perhaps = holders(builds, m.Commit, f.CommitParameter, r.branch.line)
+			}
+		}
 		switch {
 		case err != nil && !passing(err):
 			return "", "", &Error{Exit: r.exit(), What: "the builds of " + f.Job + " cannot be read", Err: err, Next: fixes(err)}
-		case err == nil && len(builds) > 0:
-			b = builds[0]
+		case len(found) > 0:
+			if err := r.along(found[0]); err != nil {
+				return "", "", err
+			}
+			b = found[0].Build
 			continue
-		case err == nil && f.CommitParameter != "" && r.World.Starter != nil && !time.Now().Before(asked):
+		case err == nil && len(perhaps) == 0 && f.CommitParameter != "" && r.World.Starter != nil && !time.Now().Before(asked):
 			act, done := acting(ctx, grace)
 			started, err := r.World.Starter.Start(act, BuildRequest{Job: f.Job, ID: r.entry.ID, Parameters: map[string]string{f.CommitParameter: string(m.Commit)}})
 			done()
@@ -163,8 +179,13 @@ func (r *run) build(ctx context.Context) (Outcome, string, error) {
 			continue
 		}
 		if !time.Now().Before(deadline) {
-			return "", "", &Error{Exit: Pending, What: fmt.Sprintf("no build of %s in job %s yet", m.Commit.Short(), f.Job),
+			e := &Error{Exit: Pending, What: fmt.Sprintf("no build of %s in job %s yet", m.Commit.Short(), f.Job),
 				Next: []string{"start it, or let the program do so: jenkins.commitParameter in rollback.yaml"}}
+			if len(perhaps) > 0 {
+				e.What += fmt.Sprintf("; %s is %s and may hold it", perhaps[0], perhaps[0].State)
+				e.Next = []string{"see what it waits for: " + cmpOr(perhaps[0].URL, f.Job)}
+			}
+			return "", "", e
 		}
 		if !pause(ctx, min(r.Limits.Slow, time.Until(deadline)+time.Millisecond)) {
 			return "", "", ctx.Err()
@@ -193,24 +214,57 @@ func (r *run) build(ctx context.Context) (Outcome, string, error) {
 		return "", "", &Error{Exit: r.exit(), What: fmt.Sprintf("build %s ended with %s: the revert is merged, but not built", b, cmpOr(b.Result, string(b.State))),
 			Next: []string{"look at " + b.URL + ", build again, then run again", "to bring production back at once: the same command with --method retag"}}
 	}
-	return StepDone, b.String(), nil
+	return StepDone, b.String() + m.alongText(), nil
 }
 
-// image waits for the image of the merge commit: from here on that is the target.
+// built is the commit whose image ships the merge.
+func (m Merge) built() Commit {
+	if m.Built != "" {
+		return m.Built
+	}
+	return m.Commit
+}
+
+// tags are the tags that the image of a commit may carry.
+func (c Commit) tags() []string {
+	refs := []string{string(c)}
+	for _, n := range []int{12, 10, 8, 7} {
+		refs = append(refs, string(c)[:min(n, len(c))])
+	}
+	return refs
+}
+
+// nearby is how many later commits are tried as names of an image, where no CI system tells what was built.
+const nearby = 15
+
+// image waits for the image of what was built: from here on that is the target. Where no CI system tells, the image of a
+// later commit counts as well, if the branch says that it contains the merge.
 func (r *run) image(ctx context.Context) (Outcome, string, error) {
 	s, m := r.survey, &r.entry.Merge
-	refs := []string{string(m.Commit)}
-	for _, n := range []int{12, 10, 8, 7} {
-		refs = append(refs, string(m.Commit)[:min(n, len(m.Commit))])
-	}
+	of := m.built()
+	refs := of.tags()
 	deadline := time.Now().Add(r.Limits.Image)
 	for {
 		images, err := r.World.Registry.Images(ctx, s.Repository.Name, refs...)
 		found := tagged(images, refs)
+		if err == nil && found.Digest != "" && !s.hasBuilds && !sameCommit(found.Commit(), m.Commit) {
+			if later, ok := after(r.branch.line, m.Commit, found.Commit()); ok {
+				if err := r.along(holding{Commit: later[0].Commit, Along: later}); err != nil {
+					return "", "", err
+				}
+			}
+		}
 		if err == nil && found.Digest != "" {
 			r.stamped = true // whatever deploys it may be at work by now
 			if err = r.aim(ctx, found); err == nil {
 				return StepDone, describe(found), nil
+			}
+		} else if err == nil && !s.hasBuilds {
+			r.branch = branch{}
+			r.branch.read(ctx, r.World.Commits, m.Commit)
+			refs = of.tags()
+			for i, n := FindChange(r.branch.line, m.Commit)-1, 0; i >= 0 && n < nearby; i, n = i-1, n+1 {
+				refs = append(refs, r.branch.line[i].Commit.tags()...)
 			}
 		}
 		if err != nil && !passing(err) {
@@ -220,7 +274,7 @@ func (r *run) image(ctx context.Context) (Outcome, string, error) {
 			if err != nil {
 				return "", "", &Error{Exit: Pending, What: "the image of the merge commit cannot be read", Err: err, Next: fixes(err)}
 			}
-			return "", "", &Error{Exit: Pending, What: fmt.Sprintf("no image of %s in repository %s yet", m.Commit.Short(), s.Repository.Name), Next: []string{"run again when its build has pushed it"}}
+			return "", "", &Error{Exit: Pending, What: fmt.Sprintf("no image of %s in repository %s yet", of.Short(), s.Repository.Name), Next: []string{"run again when its build has pushed it"}}
 		}
 		if !pause(ctx, min(r.Limits.Slow, time.Until(deadline)+time.Millisecond)) {
 			return "", "", ctx.Err()

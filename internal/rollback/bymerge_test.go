@@ -28,8 +28,8 @@ func shipped(t *testing.T, w *world, f *forge, res *Result, pr int) {
 	}
 	rec := w.stored()
 	e := rec.Last
-	if rec.Lock != nil || rec.FollowUp != nil || e.State != Closed || e.Method != MethodRevert || e.From.Digest != w.of(d) || e.To.Digest != w.of(c) || e.Shipped == nil || e.Shipped.Digest != image || len(rec.History) != 0 {
-		t.Errorf("record %+v, lock %v, owed %v, history %v", e, rec.Lock, rec.FollowUp, rec.History)
+	if rec.Lock != nil || len(rec.Open()) > 0 || e.State != Closed || e.Method != MethodRevert || e.From.Digest != w.of(d) || e.To.Digest != w.of(c) || e.Shipped == nil || e.Shipped.Digest != image || len(rec.History) != 0 {
+		t.Errorf("record %+v, lock %v, owed %v, history %v", e, rec.Lock, rec.Owed, rec.History)
 	}
 	if m := e.Merge; m.PR != pr || m.Commit != mergeCommit(pr) || !strings.HasSuffix(m.URL, fmt.Sprint("/pull/", pr)) {
 		t.Errorf("merge %+v", m)
@@ -98,7 +98,7 @@ func TestByMerge(t *testing.T) {
 					tt.limits(&p.limits)
 				}
 				if tt.name == "reads fail for a while" {
-					p.faults = []*fault{{op: "BuildsOf", do: refuse, kind: ServerFault, times: 3}, {op: "Images " + string(mergeCommit(10)), do: refuse, kind: Throttled, times: 3}, {op: "Observe", do: refuse, kind: Unreachable, times: 3}}
+					p.faults = []*fault{{op: "Newest", do: refuse, kind: ServerFault, times: 3}, {op: "Images " + string(mergeCommit(10)), do: refuse, kind: Throttled, times: 3}, {op: "Observe", do: refuse, kind: Unreachable, times: 3}}
 				}
 				began := time.Now()
 				res := mustRun(t, p, byMerge)
@@ -215,8 +215,8 @@ func TestByMergeWaits(t *testing.T) {
 		p := w.process("ann")
 		res := mustRun(t, p, Request{Act: ActRun, To: Previous, Method: MethodRetag})
 		rec := w.stored()
-		if rec.Last.State != Mitigated || rec.Last.Method != MethodRetag || rec.FollowUp == nil || rec.FollowUp.PR != 10 || len(f.pulls) != 1 || w.tags["latest"] != w.of(c) || !strings.HasPrefix(res.Next[0], "merge the revert by") {
-			t.Errorf("%+v, owed %+v, next %v", rec.Last, rec.FollowUp, res.Next)
+		if rec.Last.State != Mitigated || rec.Last.Method != MethodRetag || w.owed() == nil || w.owed().PR != 10 || len(f.pulls) != 1 || w.tags["latest"] != w.of(c) || !strings.HasPrefix(res.Next[0], "merge the revert by") {
+			t.Errorf("%+v, owed %+v, next %v", rec.Last, w.owed(), res.Next)
 		}
 	})
 }
@@ -409,7 +409,7 @@ func TestByMergeStartsTheBuild(t *testing.T) {
 		prepare(w, f)
 		p := w.process("ann")
 		shipped(t, w, f, mustRun(t, p, byMerge), 10)
-		if waited := p.callAt("Start").Sub(p.callAt("BuildsOf")); waited < time.Minute || waited > time.Minute+10*time.Second || p.asked("Start") != 1 {
+		if waited := p.callAt("Start").Sub(p.callAt("Newest")); waited < time.Minute || waited > time.Minute+10*time.Second || p.asked("Start") != 1 {
 			t.Errorf("started %d times, after %s", p.asked("Start"), waited)
 		}
 		if f.builds[0].id != w.stored().Last.ID {
@@ -419,7 +419,7 @@ func TestByMergeStartsTheBuild(t *testing.T) {
 	inMerge(t, func(t *testing.T, w *world, f *forge) { // the webhook is slow, but not that slow
 		prepare(w, f)
 		w.after = func(_ *process, op string) {
-			if op == "BuildsOf" && len(f.builds) == 0 && time.Since(f.pulls[0].MergedAt) >= 30*time.Second {
+			if op == "Newest" && len(f.builds) == 0 && time.Since(f.pulls[0].MergedAt) >= 30*time.Second {
 				f.start(mergeCommit(10), "", time.Now())
 			}
 		}
@@ -572,7 +572,7 @@ func TestByMergeTellsTheTruth(t *testing.T) {
 			p.faults = []*fault{{op: "Revert", do: refuse, kind: Denied, times: -1}}
 		}, Failed, "not changed", "merged as"},
 		{"merged, the build cannot be read", func(_ *world, _ *forge, p *process) {
-			p.faults = []*fault{{op: "BuildsOf", do: refuse, kind: Denied, times: -1}}
+			p.faults = []*fault{{op: "Newest", do: refuse, kind: Denied, times: -1}}
 		}, Failed, "not changed; the revert is merged as " + short + " and not deployed", ""},
 		{"deployed, its image cannot be read", func(_ *world, _ *forge, p *process) {
 			p.faults = []*fault{{op: "Images " + string(mergeCommit(10)), do: refuse, kind: Denied, times: -1}}

@@ -31,15 +31,11 @@ func (f Followed) due() time.Duration {
 	return defaultDue
 }
 
-// undoing is the range of commits that the rollback takes away, false where the images do not tell it.
+// undoing is the range of commits that the revert of the rollback takes out of the branch, false where there is none or the
+// images do not tell it.
 func (s *Survey) undoing() (Range, bool) {
-	from, to := s.Current.Commit(), s.Target.Commit()
-	if r := s.Resume; r != nil && r.From.Commit != "" {
-		from, to = r.From.Commit, r.To.Commit
-	} else if a := s.givenUp(); a != nil && a.From.Commit != "" {
-		from = a.From.Commit
-	}
-	return Range{Good: to, Bad: from}, from != "" && to != "" && !samePrefix(from, to)
+	d := s.dues()
+	return d.Range, d.Known
 }
 
 // givenUp is the unfinished rollback that the moving tag still stands on, nil if there is none: its target was never proven,
@@ -92,7 +88,11 @@ func (s *Survey) inspectRevert(w World) {
 		s.find(Block, "no-forge", "a revert needs a forge, and none is set up", "set repo in rollback.yaml and its credentials; to bring production back at once: the same command with --method retag")
 	}
 	if s.Request.Act == ActRun && w.Reverter != nil && s.Target.Digest != "" && s.Target.Digest != s.Current.Digest {
-		if _, known := s.undoing(); !known {
+		switch d := s.dues(); {
+		case d.Known:
+		case d.Forward && severity == Block:
+			s.find(severity, "no-range", "the target is newer than what runs: no revert leads there", "to move the tag there: the same command with --method retag")
+		case !d.Forward:
 			s.find(severity, "no-range", "which commits this undoes is not known: an image carries no commit tag", "revert by hand: rollback revert --pr N or --commit SHA")
 		}
 	}
@@ -192,7 +192,7 @@ var errSlowForge = errors.New("the forge did not answer in time")
 
 // followUp starts opening the revert pull request and returns at once.
 func (r *run) followUp(ctx context.Context) (Outcome, string, error) {
-	due := FollowUp{Kind: "revert-pr", Due: r.due()}
+	due := FollowUp{Due: r.deadline(r.survey.dues())}
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), followUpLimit)
 	o := &owing{due: due, result: make(chan opened, 1), cancel: cancel}
 	r.owing = o
@@ -246,22 +246,25 @@ func (r *run) due() time.Time { return r.entry.StartedAt.Add(r.World.Place.Follo
 // revertRequest is the revert of what this run takes back.
 func (r *run) revertRequest() RevertRequest {
 	f := r.World.Place.Followed
-	rng, _ := r.survey.undoing()
+	d := r.survey.dues()
+	var older []int
+	for _, f := range d.Replaces {
+		if f.PR != 0 && r.survey.Pulls[f.PR].State != PullClosed {
+			older = append(older, f.PR)
+		}
+	}
 	return RevertRequest{
-		Range: rng, Labels: f.Labels, Reviewers: f.Reviewers, Authors: true, CodeOwners: true, Draft: f.Draft, Rules: f.Rules,
+		Range: d.Range, Supersedes: older, Labels: f.Labels, Reviewers: f.Reviewers, Authors: true, CodeOwners: true, Draft: f.Draft, Rules: f.Rules,
 		Story: Story{Reason: r.plan.Reason, By: r.plan.By.User, Scope: r.plan.Scope, From: r.entry.From.Digest, To: r.entry.To.Digest,
 			Since: r.entry.From.PushedAt, Until: r.entry.StartedAt, Rollback: r.entry.ID},
 	}
 }
 
-// settle waits a moment for the pull request and says what is owed. It is called once, before the record is written.
-func (r *run) settle(ctx context.Context) *FollowUp {
+// settle waits a moment for the pull request, so that what is owed is known. It is called once, before the record is written.
+func (r *run) settle(ctx context.Context) {
 	o := r.owing
 	if o == nil {
-		if r.tagged && r.plan.Does(StepFollowUp) { // it stopped between moving the tag and opening the pull request
-			return &FollowUp{Kind: "revert-pr", Due: r.due()}
-		}
-		return nil
+		return
 	}
 	if !o.seen {
 		o.seen = true
@@ -280,7 +283,7 @@ func (r *run) settle(ctx context.Context) *FollowUp {
 				}
 			}
 		case o.res.Outcome == RevertAlready:
-			o.due.Done, o.due.URL = true, o.res.PR.URL
+			o.due.Done, o.due.URL, o.due.PR = true, o.res.PR.URL, o.res.PR.Number
 			e.Text, outcome = "the branch does not hold what is undone any more", StepAlready
 			r.note("the revert: %s", e.Text)
 		default:
@@ -308,8 +311,6 @@ func (r *run) settle(ctx context.Context) *FollowUp {
 			r.note("the journal cannot be written any more (%s); going on without it", err)
 		}
 	}
-	due := o.due
-	return &due
 }
 
 // nextOwed is what to type about what is owed.
@@ -347,7 +348,11 @@ func (s *Survey) undoneByForge() []UndoneVersion {
 		return nil
 	}
 	var list []UndoneVersion
-	for _, c := range s.Revert.Undoes {
+	changes := s.Revert.Undoes
+	if i := FindChange(changes, s.dues().From); i > 0 { // what was taken away before does not run
+		changes = changes[i:]
+	}
+	for _, c := range changes {
 		u := UndoneVersion{Commit: c.Commit, Change: &c}
 		for _, i := range s.seen {
 			if t := i.Commit(); t != "" && samePrefix(t, c.Commit) {

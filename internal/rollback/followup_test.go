@@ -12,6 +12,16 @@ import (
 
 var toPrevious = Request{Act: ActRun, To: Previous}
 
+// owedIn is what was owed last, nil for nothing.
+func owedIn(r Record) *FollowUp {
+	if len(r.Owed) == 0 {
+		return nil
+	}
+	return &r.Owed[len(r.Owed)-1]
+}
+
+func (w *world) owed() *FollowUp { return owedIn(w.stored()) }
+
 func (p *process) event(kind string) *Event {
 	i := slices.IndexFunc(p.journal, func(e Event) bool { return e.Type == kind })
 	if i < 0 {
@@ -50,7 +60,7 @@ func TestFollowUp(t *testing.T) {
 		{"opened", nil, nil, "merge the revert by 01:00 UTC: " + url, "revert pull request opened: " + url, "opened " + url, StepDone, 10, false},
 		{"with notes", func(_ *world, f *forge) { f.notes = []string{"label x does not exist"} }, nil, "merge the revert by", "  label x does not exist", "opened", StepDone, 10, false},
 		{"adopted", func(_ *world, f *forge) { open(f) }, nil, "merge the revert by 01:00 UTC: " + url, "revert pull request adopted: " + url, "adopted " + url, StepAlready, 10, false},
-		{"reverted already", func(_ *world, f *forge) { f.already = &PullRequest{Number: 8, URL: "https://x/8", State: PullMerged} }, nil, "", "does not hold what is undone", "does not hold", StepAlready, 0, true},
+		{"reverted already", func(_ *world, f *forge) { f.already = &PullRequest{Number: 8, URL: "https://x/8", State: PullMerged} }, nil, "", "does not hold what is undone", "does not hold", StepAlready, 8, true},
 		{"deadline of one's own", func(w *world, _ *forge) { w.place.Followed.Due = 20 * time.Minute }, nil, "merge the revert by 00:20 UTC: " + url, "opened", "opened", StepDone, 10, false},
 		{"merged at once", auto, nil, "", "opened and merged: " + url, "opened and merged", StepDone, 10, true},
 		{"merges by itself", func(w *world, f *forge) { auto(w, f); f.opensAfter = time.Hour }, nil, "the revert merges by itself when nothing is missing any more; see that it does by 01:00 UTC: " + url, "opened", "opened", StepDone, 10, false},
@@ -82,7 +92,7 @@ func TestFollowUp(t *testing.T) {
 					t.Errorf("journal: %+v", e)
 				}
 				rec := w.stored()
-				o := rec.FollowUp
+				o := w.owed()
 				if o == nil || o.PR != tt.pr || o.Done != tt.done || o.Kind != "revert-pr" {
 					t.Fatalf("owed %+v", o)
 				}
@@ -189,8 +199,8 @@ func TestForgeInTrouble(t *testing.T) {
 					t.Errorf("%+v", res)
 				}
 				rec := w.stored()
-				if rec.Last.State != Mitigated || rec.Lock != nil || rec.FollowUp == nil || !rec.FollowUp.Due.Equal(rec.Last.StartedAt.Add(time.Hour)) {
-					t.Fatalf("record %+v, owed %+v", rec.Last, rec.FollowUp)
+				if rec.Last.State != Mitigated || rec.Lock != nil || w.owed() == nil || !w.owed().Due.Equal(rec.Last.StartedAt.Add(time.Hour)) {
+					t.Fatalf("record %+v, owed %+v", rec.Last, w.owed())
 				}
 				if tt.owed != "" {
 					if e := p.event("followup.owed"); e == nil || !strings.Contains(e.Error, tt.owed) {
@@ -199,8 +209,8 @@ func TestForgeInTrouble(t *testing.T) {
 					if notes := strings.Join(p.notes, "\n"); !strings.Contains(notes, "still owed") || !strings.Contains(notes, tt.owed) {
 						t.Errorf("notes %s", notes)
 					}
-					if rec.FollowUp.URL != "" || rec.FollowUp.Done || res.Steps[4].Outcome != StepPending {
-						t.Errorf("owed %+v, step %+v", rec.FollowUp, res.Steps[4])
+					if w.owed().URL != "" || w.owed().Done || res.Steps[4].Outcome != StepPending {
+						t.Errorf("owed %+v, step %+v", w.owed(), res.Steps[4])
 					}
 				}
 				if tt.finding != "" && !slices.ContainsFunc(p.plan.Findings, func(f Finding) bool { return f.Code == tt.finding && f.Severity != Block }) {
@@ -231,7 +241,7 @@ func TestFollowUpOfAResumedRun(t *testing.T) {
 		w.behaviour[w.of(c)] = neverReady
 		_, err := w.process("ann").run(toPrevious)
 		exitIs(t, err, Unverified)
-		o := w.stored().FollowUp
+		o := w.owed()
 		if o == nil || o.PR != 10 || o.Done || w.stored().Last.State != FailedState {
 			t.Fatalf("a failed run owes %+v", o)
 		}
@@ -241,7 +251,7 @@ func TestFollowUpOfAResumedRun(t *testing.T) {
 		if len(f.pulls) != 1 || !strings.Contains(strings.Join(p.notes, "\n"), "revert pull request adopted") || !strings.HasPrefix(res.Next[0], "merge the revert by 01:00 UTC: ") {
 			t.Errorf("%d pulls; %v; %v", len(f.pulls), p.notes, res.Next)
 		}
-		if again := w.stored().FollowUp; *again != *o {
+		if again := w.owed(); *again != *o {
 			t.Errorf("owed %+v, was %+v", again, o)
 		}
 	})
@@ -255,11 +265,11 @@ func TestFollowUpOfAResumedRun(t *testing.T) {
 			}
 			_, err := p.run(toPrevious)
 			exitIs(t, err, Unverified)
-			if o := w.stored().FollowUp; o == nil || o.Due.IsZero() || o.URL != "" || o.Done || len(f.pulls) > 0 {
+			if o := w.owed(); o == nil || o.Due.IsZero() || o.URL != "" || o.Done || len(f.pulls) > 0 {
 				t.Errorf("%s: owed %+v", at, o)
 			}
 			mustRun(t, w.process("ann"), toPrevious)
-			if o := w.stored().FollowUp; o.PR != 10 {
+			if o := w.owed(); o.PR != 10 {
 				t.Errorf("%s: owed %+v", at, o)
 			}
 		})
@@ -270,7 +280,7 @@ func TestFollowUpOfAResumedRun(t *testing.T) {
 		p.faults = []*fault{{op: "Tag rollback-keep", do: refuse, kind: Denied, times: -1}}
 		_, err := p.run(toPrevious)
 		exitIs(t, err, Failed)
-		if o := w.stored().FollowUp; o != nil || len(f.pulls) > 0 {
+		if o := w.owed(); o != nil || len(f.pulls) > 0 {
 			t.Errorf("owed %+v", o)
 		}
 	})
@@ -283,8 +293,8 @@ func TestFollowUpOfAnotherTarget(t *testing.T) {
 		_, err := w.process("ann").run(toPrevious)
 		exitIs(t, err, Unverified)
 		mustRun(t, w.process("ann"), Request{Act: ActRun, To: commitOf(b)})
-		if last := f.pulls[len(f.pulls)-1]; last.rng != (Range{Commit(commitOf(b)), Commit(commitOf(d))}) || w.stored().FollowUp.PR != last.Number {
-			t.Errorf("the pull request undoes %s, owed %+v", last.rng, w.stored().FollowUp)
+		if last := f.pulls[len(f.pulls)-1]; last.rng != (Range{Commit(commitOf(b)), Commit(commitOf(d))}) || w.owed().PR != last.Number {
+			t.Errorf("the pull request undoes %s, owed %+v", last.rng, w.owed())
 		}
 	})
 }
@@ -315,8 +325,8 @@ func TestUndoClearsWhatIsOwed(t *testing.T) {
 				}
 			}
 			res := mustRun(t, q, Request{Act: ActUndo})
-			if w.stored().FollowUp != nil || len(f.pulls) > 1 || q.asked("Revert")+q.asked("Foresee") > 0 {
-				t.Errorf("%s: owed %+v, %d pulls", tt.name, w.stored().FollowUp, len(f.pulls))
+			if len(w.stored().Open()) > 0 || len(f.pulls) > 1 || q.asked("Revert")+q.asked("Foresee") > 0 {
+				t.Errorf("%s: owed %+v, %d pulls", tt.name, w.owed(), len(f.pulls))
 			}
 			if got := strings.Join(res.Next, "\n"); got != tt.next {
 				t.Errorf("%s: next %q", tt.name, got)
@@ -344,7 +354,7 @@ func TestOwedSurvivesLostAnswers(t *testing.T) {
 			}
 			mustRun(t, p, toPrevious)
 			fired = lost.fired > 0
-			if o := w.stored().FollowUp; o == nil || o.PR != 10 {
+			if o := w.owed(); o == nil || o.PR != 10 {
 				t.Errorf("write %d: owed %+v", n, o)
 			}
 		})
@@ -377,7 +387,7 @@ func TestFollowUpInterrupted(t *testing.T) {
 			if took := p.lasted.Sub(p.stopped); took > 3*time.Second || !errors.Is(err, ErrInterrupted) {
 				t.Errorf("deaf %t: ended %s after the signal: %v", deaf, took, err)
 			}
-			if o := w.stored().FollowUp; o == nil || o.URL != "" {
+			if o := w.owed(); o == nil || o.URL != "" {
 				t.Errorf("owed %+v", o)
 			}
 		})
@@ -387,7 +397,7 @@ func TestFollowUpInterrupted(t *testing.T) {
 // A retag whose follow-up is owed is killed, cut off or refused at every call, and run again: one pull request, the same end.
 func TestFollowUpInterruptedAnywhere(t *testing.T) {
 	play(t, story{name: "run to previous, with a forge", prepare: func(w *world) { w.forged() }, req: []Request{toPrevious}, after: func(w *world) {
-		o := w.decode().FollowUp
+		o := owedIn(w.decode())
 		if o == nil || o.PR != 0 {
 			return
 		}
@@ -395,7 +405,7 @@ func TestFollowUpInterruptedAnywhere(t *testing.T) {
 		if err != nil {
 			panic(err)
 		}
-		w.edit(func(r *Record) { r.FollowUp.PR, r.FollowUp.URL = res.PR.Number, res.PR.URL })
+		w.edit(func(r *Record) { o := owedIn(*r); o.PR, o.URL = res.PR.Number, res.PR.URL })
 	}}, 6)
 }
 

@@ -92,6 +92,9 @@ type RevertRequest struct {
 
 	// Reland says that what is undone is itself a revert, so that titles and texts say so.
 	Reland bool
+	// Supersedes are older pull requests whose whole work this one does as well. Those that this program opened are closed
+	// once this one is open: merged alone, they would ship what has been rolled back from since.
+	Supersedes []int
 
 	Story Story
 	// Labels are put on the pull request; Reviewers are asked besides the authors of what is undone. "team:platform" is a team.
@@ -693,6 +696,11 @@ func RevertBody(res RevertResult, req RevertRequest, base string) string {
 	row("image taken back", code(string(s.From)))
 	row("image that runs instead", code(string(s.To)))
 	row("rollback", code(s.Rollback))
+	var older []string
+	for _, n := range req.Supersedes {
+		older = append(older, fmt.Sprintf("#%d", n))
+	}
+	row("in place of", strings.Join(older, ", "))
 	row("by", EscapeMarkdown(s.By))
 	if len(res.Keys) > 0 {
 		row("issues", EscapeMarkdown(strings.Join(res.Keys, ", ")))

@@ -196,8 +196,8 @@ func (f *forge) state(b *strings.Builder, r Record) {
 	for _, u := range f.builds {
 		fmt.Fprintf(b, "build %s %s %s of %v\n", u, u.State, u.Result, u.Commits)
 	}
-	if o := r.FollowUp; o != nil {
-		fmt.Fprintf(b, "owed %s #%d %s done %t due %t\n", o.Kind, o.PR, o.URL, o.Done, !o.Due.IsZero())
+	for _, o := range r.Owed {
+		fmt.Fprintf(b, "owed %s %s of %d: #%d %s done %t due %t replaced %t void %t\n", o.Kind, o.Range, o.Of, o.PR, o.URL, o.Done, !o.Due.IsZero(), o.ReplacedBy != "", o.Void != "")
 	}
 	if e := r.Last; e != nil {
 		fmt.Fprintf(b, "method %s merge %+v\n", e.Method, e.Merge)
@@ -278,6 +278,14 @@ func (f *forge) revert(req RevertRequest) (res RevertResult, err error) {
 		res.Outcome, res.PR = RevertAlready, *f.already
 		return res, nil
 	}
+	defer func() {
+		for _, p := range f.pulls {
+			if err == nil && !req.DryRun && res.PR.Number != 0 && slices.Contains(req.Supersedes, p.Number) && p.State == PullOpen {
+				p.State = PullClosed
+				res.Notes = append(res.Notes, fmt.Sprintf("#%d closed", p.Number))
+			}
+		}
+	}()
 	for _, p := range f.pulls {
 		switch {
 		case p.rng != rng:
@@ -364,16 +372,14 @@ func (g forgePort) Merge(ctx context.Context, number int) (out MergeState, err e
 	return out, err
 }
 
-func (g forgePort) BuildsOf(ctx context.Context, name string, c Commit) (out []Build, err error) {
-	err = g.p.call(ctx, "BuildsOf", false, func() error {
+func (g forgePort) Newest(ctx context.Context, name string) (out []Build, err error) {
+	err = g.p.call(ctx, "Newest", false, func() error {
 		if name != job {
 			return &CallError{System: "ci", Op: "GET " + name, Kind: NotFound}
 		}
 		out = nil
 		for _, b := range slices.Backward(g.f.builds) {
-			if b.Of(c) {
-				out = append(out, b.Build)
-			}
+			out = append(out, b.Build)
 		}
 		return nil
 	})

@@ -25,6 +25,7 @@ func (s *Survey) inspect(w World, elsewhere []Inventory, elseErrs []error) {
 	s.inspectBystanders(elsewhere, elseErrs)
 	s.inspectRights()
 	s.inspectRecord()
+	s.inspectOwed()
 	s.inspectRevert(w)
 	s.inspectBuilds()
 	for _, u := range slices.Concat(s.Repository.Unknown, s.Inventory.Unknown) {

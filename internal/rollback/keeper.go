@@ -21,7 +21,7 @@ type keeper struct {
 	// version and mine belong to whoever writes: claim, then the background, then finish. Versions are a chain.
 	version string
 	mine    func(*Lock) bool
-	owed    *FollowUp // as it was last read: what differs from it is our own word
+	owe     func([]FollowUp) []FollowUp // what this run makes of the debts, nil while that is not known
 
 	dirty chan struct{}
 	quit  context.CancelFunc
@@ -76,7 +76,7 @@ func (k *keeper) claim(ctx context.Context, take func(Record) (Record, error)) e
 				continue
 			}
 		}
-		k.rec, k.version, k.owed = rec, next, rec.FollowUp
+		k.rec, k.version = rec, next
 		bg, quit := context.WithCancel(context.Background())
 		k.quit, k.ended = quit, make(chan struct{})
 		go k.beat(bg)
@@ -133,10 +133,11 @@ func (k *keeper) update(change func(*Record)) {
 }
 
 // finish stops the background and makes the last write, trying again until ctx ends: the outcome must not be lost to a
-// moment's trouble.
-func (k *keeper) finish(ctx context.Context, change func(*Record)) error {
+// moment's trouble. owe says what becomes of the debts; it is applied anew to what others wrote meanwhile.
+func (k *keeper) finish(ctx context.Context, change func(*Record), owe func([]FollowUp) []FollowUp) error {
 	k.close()
 	change(&k.rec)
+	k.rec.Owed, k.owe = owe(k.rec.Owed), owe
 	var err error
 	for try := range 5 {
 		if err = k.write(ctx); err == nil || ExitOf(err) == Refused || KindOf(err) == Denied || ctx.Err() != nil {
@@ -174,13 +175,13 @@ func (k *keeper) write(ctx context.Context) error {
 	if !k.mine(theirs.Lock) {
 		return lostLock(k.scope, theirs.Lock)
 	}
-	// An answer that was lost looks like a conflict with ourselves; freeze and follow-up may have been changed by others.
-	if rec.FollowUp == k.owed {
-		rec.FollowUp, k.owed = theirs.FollowUp, theirs.FollowUp
+	// An answer that was lost looks like a conflict with ourselves; freeze and debts may have been changed by others.
+	rec.Freeze, rec.Owed = theirs.Freeze, theirs.Owed
+	if k.owe != nil {
+		rec.Owed = k.owe(rec.Owed)
 	}
-	rec.Freeze = theirs.Freeze
 	k.mu.Lock()
-	k.rec.Freeze, k.rec.FollowUp = rec.Freeze, rec.FollowUp
+	k.rec.Freeze, k.rec.Owed = rec.Freeze, rec.Owed
 	k.mu.Unlock()
 	if version, err = k.records.Write(ctx, rec, version); err != nil {
 		return err

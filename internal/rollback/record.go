@@ -3,7 +3,7 @@ package rollback
 import "time"
 
 // RecordVersion is the schema version of the record in the cluster.
-const RecordVersion = 1
+const RecordVersion = 2
 
 // HistoryLimit is how many past rollbacks a record keeps, in short.
 const HistoryLimit = 20
@@ -18,8 +18,8 @@ type Record struct {
 	Lock *Lock `json:"lock,omitempty"`
 	// Freeze is what may not be deployed until the rollback is closed; nil when nothing is frozen.
 	Freeze *Freeze `json:"freeze,omitempty"`
-	// FollowUp is what a mitigated rollback still owes; nil when nothing is owed.
-	FollowUp *FollowUp `json:"followUp,omitempty"`
+	// Owed is what rollbacks and undos have left owed, oldest first, at most OwedLimit; Open tells what of it still is.
+	Owed []FollowUp `json:"owed,omitempty"`
 	// History are the rollbacks before Last, newest first, at most HistoryLimit.
 	History []Summary `json:"history,omitempty"`
 }
@@ -101,7 +101,11 @@ type Merge struct {
 	PR     int    `json:"pr,omitempty"`
 	URL    string `json:"url,omitempty"`    // of the pull request
 	Commit Commit `json:"commit,omitempty"` // what its merge made
-	Build  string `json:"build,omitempty"`  // URL of the build of that commit
+	Build  string `json:"build,omitempty"`  // URL of the build that holds that commit
+	// Built is the commit that was built, where it is a later one, and Along the commits after the merge that ship with it,
+	// newest first.
+	Built Commit   `json:"built,omitempty"`
+	Along []Commit `json:"along,omitempty"`
 }
 
 // Target is an image as a record remembers it.
@@ -161,15 +165,6 @@ type Freeze struct {
 	Reason string    `json:"reason"`
 	Good   Commit    `json:"good,omitempty"`
 	Bad    Commit    `json:"bad,omitempty"`
-}
-
-// FollowUp is what a mitigated rollback owes: the revert pull request, by Due.
-type FollowUp struct {
-	Kind string    `json:"kind"` // "revert-pr"
-	Due  time.Time `json:"due"`
-	PR   int       `json:"pr,omitempty"`
-	URL  string    `json:"url,omitempty"`
-	Done bool      `json:"done,omitempty"`
 }
 
 // Summary is a past rollback in short.

@@ -145,6 +145,7 @@ type run struct {
 	claimed bool
 	dumb    bool // the journal failed after production was touched; said once
 	owing   *owing
+	branch  branch
 	started time.Time
 }
 
@@ -620,13 +621,10 @@ func (r *run) record(ctx context.Context) (Outcome, string, error) {
 	default:
 		r.entry.State = Mitigated
 	}
-	owed := r.settle(ctx)
+	r.settle(ctx)
 	err := r.keeper.finish(act, func(rec *Record) {
 		r.entryInto(rec)
 		rec.Lock = nil
-		if owed != nil || r.entry.State == Closed {
-			rec.FollowUp = owed
-		}
 		if r.entry.Kind != KindUndo {
 			return
 		}
@@ -639,7 +637,7 @@ func (r *run) record(ctx context.Context) (Outcome, string, error) {
 				}
 			}
 		}
-	})
+	}, r.owe)
 	r.claimed = false // whatever came of it, there is nothing left to try
 	if err != nil {
 		exit := Pending
@@ -684,10 +682,9 @@ func (r *run) done(step string) bool {
 // end makes the result, whatever happened, and leaves record and journal in good order.
 func (r *run) end(step Step, err error) (*Result, error) {
 	p := r.plan
-	var owed *FollowUp
 	if err != nil && r.entry != nil {
 		settle, stop := context.WithTimeout(context.Background(), lookGrace)
-		owed = r.settle(settle)
+		r.settle(settle)
 		err = r.lookAround(settle, err)
 		stop()
 	}
@@ -706,10 +703,7 @@ func (r *run) end(step Step, err error) (*Result, error) {
 		werr := r.keeper.finish(ctx, func(rec *Record) {
 			r.entryInto(rec)
 			rec.Lock = nil
-			if owed != nil {
-				rec.FollowUp = owed
-			}
-		})
+		}, r.owe)
 		if werr != nil && !errors.Is(werr, errLockLost) { // a lost lock is somebody else's record by now
 			r.note("the record could not be written (%s): the lock stays until it expires, %s after the last heartbeat", werr, Span(LockExpiry))
 		}
@@ -770,7 +764,7 @@ func (r *run) success() string {
 		return fmt.Sprintf("%s runs %s already; nothing was changed", p.Scope, to)
 	}
 	if p.Method == MethodRevert {
-		return fmt.Sprintf("%s runs %s, which undoes %s; proven on %s", p.Scope, describe(r.survey.Target), describe(p.Current.Image), plural(r.provenPods(), "pod", "pods"))
+		return fmt.Sprintf("%s runs %s, which undoes %s%s; proven on %s", p.Scope, describe(r.survey.Target), describe(p.Current.Image), r.entry.Merge.alongText(), plural(r.provenPods(), "pod", "pods"))
 	}
 	return fmt.Sprintf("%s is back on %s, proven on %s", p.Scope, to, plural(r.provenPods(), "pod", "pods"))
 }
@@ -801,20 +795,21 @@ func (r *run) nextDone() []string {
 	case ActRestart:
 		return []string{"rollback verify " + scope}
 	case ActUndo:
-		if f := r.survey.Record.FollowUp; f != nil && !f.Done && f.URL != "" {
-			return []string{"the revert pull request is still open; close it, or it undoes the code all the same: " + f.URL}
-		}
+		return r.nextDebts(r.owe(r.survey.Record.Owed))
 	case ActRun:
-		undo := "to take this back: rollback undo " + scope
-		switch {
-		case len(r.plan.Steps) <= 1:
-		case r.plan.Method == MethodRevert:
-			return []string{undo}
-		case r.owing != nil:
-			return append(r.nextOwed(), undo)
-		default:
-			return []string{"revert the commit in Git within the hour: the next merge ships the bad code again", undo}
+		if len(r.plan.Steps) <= 1 {
+			return nil
 		}
+		var next []string
+		switch {
+		case r.plan.Method == MethodRevert:
+		case r.owing != nil:
+			next = r.nextOwed()
+		case r.survey.dues().Forward:
+		default:
+			next = []string{"revert the commit in Git within the hour: the next merge ships the bad code again"}
+		}
+		return slices.Concat(next, r.nextDebts(r.owe(r.survey.Record.Owed)), []string{"to take this back: rollback undo " + scope})
 	}
 	return nil
 }

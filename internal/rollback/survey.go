@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -137,6 +138,9 @@ type Survey struct {
 	// Revert is what the forge says about undoing the code, nil if it was not asked; RevertErr is why it could not say.
 	Revert    *RevertResult
 	RevertErr error
+	// Pulls are the pull requests that the record's debts name, as the forge tells them; those that it did not tell are left
+	// out.
+	Pulls map[int]PullRequest
 	// Builds are the builds of the deploy job that are queued or running.
 	Builds    []Build
 	buildsErr error
@@ -149,6 +153,10 @@ type Survey struct {
 	forgeSilent error
 
 	Findings []Finding
+
+	owedErr error // why the pull requests of the debts are not known
+	// due is what dues found, once the target is known: a rollback by revert aims at another image later.
+	due *dues
 
 	// seen is every image described so far, by digest.
 	seen map[Digest]Image
@@ -298,6 +306,7 @@ func Look(ctx context.Context, w World, req Request, now time.Time) (*Survey, er
 			return err
 		},
 		func(ctx context.Context) error { s.missingByName(ctx, w); return nil },
+		func(ctx context.Context) error { s.askDebts(ctx, w); return nil },
 		func(ctx context.Context) (err error) {
 			if !byCommit {
 				return nil
@@ -319,6 +328,8 @@ func Look(ctx context.Context, w World, req Request, now time.Time) (*Survey, er
 	if err := s.chooseTarget(ctx, w, slices.Concat(listed, more)); err != nil {
 		return nil, err
 	}
+	due := s.dues()
+	s.due = &due
 	s.owes = req.Method != MethodRevert && s.reverts(w)
 	s.preview(ctx, w)
 	if err := ctx.Err(); err != nil && s.RevertErr != nil {
@@ -326,6 +337,49 @@ func Look(ctx context.Context, w World, req Request, now time.Time) (*Survey, er
 	}
 	s.inspect(w, elsewhere, elseErrs)
 	return s, nil
+}
+
+// askDebts asks the forge what became of the pull requests that the record's debts name: somebody may have merged one
+// without telling the record. An answer that does not come leaves a debt as the record has it.
+func (s *Survey) askDebts(ctx context.Context, w World) {
+	if w.PullRequests == nil || s.forgeSilent != nil || s.Request.Act != ActRun && s.Request.Act != ActUndo {
+		return
+	}
+	brief, cancel := context.WithTimeout(ctx, asideLimit)
+	defer cancel()
+	var err error
+	if s.Pulls, err = PullsOf(brief, w.PullRequests, s.Record.Owed); err != nil && ctx.Err() == nil {
+		s.owedErr = err
+	}
+	s.Record.Owed = Paid(s.Record.Owed, s.Pulls)
+}
+
+// PullsOf reads the pull requests that debts name and that were not merged when last seen, all at the same time. It returns
+// those that could be read, and the first failure.
+func PullsOf(ctx context.Context, p PullRequests, owed []FollowUp) (map[int]PullRequest, error) {
+	var numbers []int
+	for _, f := range owed {
+		if f.PR != 0 && !f.Done && !slices.Contains(numbers, f.PR) {
+			numbers = append(numbers, f.PR)
+		}
+	}
+	found := make([]PullRequest, len(numbers))
+	errs := make([]error, len(numbers))
+	var wg sync.WaitGroup
+	for i, n := range numbers {
+		wg.Go(func() { found[i], errs[i] = p.PullRequest(ctx, n) })
+	}
+	wg.Wait()
+	pulls := map[int]PullRequest{}
+	var first error
+	for i, n := range numbers {
+		if errs[i] == nil {
+			pulls[n] = found[i]
+		} else if first == nil {
+			first = errs[i]
+		}
+	}
+	return pulls, first
 }
 
 // imagesOfCommits asks for the images of the commits that the forge told, by tag.

@@ -1,0 +1,420 @@
+package rollback
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// What is owed. A rollback by tag leaves the branch as it is, and the undo of one leaves a merged revert in it: either way
+// the next deploy ships something else than what runs. The record keeps each such debt until a merged pull request pays it;
+// this file says how debts come, meet, and go. All of it is decided from data.
+
+// Kinds of what is owed.
+const (
+	OwedRevert = "revert-pr" // the branch still holds what a rollback took out of production
+	OwedReland = "reland-pr" // the branch holds a revert whose rollback was undone
+)
+
+// OwedLimit is how many debts a record keeps, those included that are over.
+const OwedLimit = 20
+
+// FollowUp is what is owed: a merged pull request, by Due.
+type FollowUp struct {
+	Kind string `json:"kind"`
+	// Rollback is the ID of the rollback, or of the undo, that left it behind.
+	Rollback string `json:"rollback,omitempty"`
+	// Range is what has to be taken out of the branch; Of is the merged pull request that has to be taken back. One of the
+	// two is set, neither where the images told no commits.
+	Range Range     `json:"range,omitzero"`
+	Of    int       `json:"of,omitempty"`
+	Due   time.Time `json:"due"`
+	// PR and URL are the pull request that pays it; 0 and "" while there is none.
+	PR   int    `json:"pr,omitempty"`
+	URL  string `json:"url,omitempty"`
+	Done bool   `json:"done,omitempty"` // it is merged
+	// ReplacedBy is a later rollback whose own debt takes in all of this one. When that rollback is undone, this one stands
+	// again.
+	ReplacedBy string `json:"replacedBy,omitempty"`
+	// Void is the act that brought back to production what this was to take out of the branch.
+	Void string `json:"void,omitempty"`
+}
+
+// String names the debt in a few words.
+func (f FollowUp) String() string {
+	switch {
+	case f.Kind == OwedReland:
+		return fmt.Sprintf("the reland of #%d", f.Of)
+	case f.Of != 0:
+		return fmt.Sprintf("the revert of #%d", f.Of)
+	case f.Range == Range{}:
+		return "the revert"
+	}
+	return "the revert of " + f.Range.String()
+}
+
+// Command is what to type to open the pull request that pays it.
+func (f FollowUp) Command(scope Scope, reason string) string {
+	what := "--pr N"
+	switch {
+	case f.Kind == OwedReland:
+		return fmt.Sprintf("rollback reland %s --pr %d --reason %s", scope.flags(), f.Of, quoted(reason))
+	case f.Of != 0:
+		what = fmt.Sprintf("--pr %d", f.Of)
+	case f.Range != Range{}:
+		what = "--to " + string(f.Range.Good) // everything after it
+	}
+	return fmt.Sprintf("rollback revert %s %s --reason %s", scope.flags(), what, quoted(reason))
+}
+
+// Open are the debts that still have to be paid, oldest first.
+func (r Record) Open() []FollowUp {
+	var list []FollowUp
+	for _, f := range r.Owed {
+		if f.open(r.Owed) {
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
+// open tells whether a debt among all still has to be paid. One that was replaced stands again when what replaced it is void.
+func (f FollowUp) open(all []FollowUp) bool {
+	if f.Done || f.Void != "" {
+		return false
+	}
+	return f.ReplacedBy == "" || !slices.ContainsFunc(all, func(by FollowUp) bool { return by.Rollback == f.ReplacedBy && by.Void == "" })
+}
+
+// covers tells whether undoing a range undoes another one with it: it lies in it, as the first-parent line from the first
+// range's Bad down tells.
+func covers(line []Change, r, inner Range) bool {
+	if samePrefix(r.Good, inner.Good) && samePrefix(r.Bad, inner.Bad) {
+		return true
+	}
+	undone, _ := UndoneBy(line, r)
+	if FindChange(undone, inner.Bad) < 0 {
+		return false
+	}
+	return samePrefix(r.Good, inner.Good) || FindChange(undone, inner.Good) >= 0
+}
+
+// dues is what a rollback means for the branch: the range that its revert takes out, and what becomes of older debts.
+type dues struct {
+	Range Range
+	Known bool
+	From  Commit // what ran before: Range reaches further where older debts are part of it
+	// Forward says that the target is newer than what runs, so that there is nothing to revert.
+	Forward bool
+	// Replaces are debts that the same revert pays, Voids those that the target makes needless.
+	Replaces, Voids []FollowUp
+}
+
+// dues finds out what is owed after the rollback. What has been taken away before is taken out of the branch as well, in
+// one revert with what is taken away now: two pull requests would conflict with each other, and the older one, merged
+// alone, would ship the very code that this rollback leaves. So the range reaches from what must run up to the newest
+// commit that was ever taken away and not reverted.
+func (s *Survey) dues() dues {
+	if s.due != nil {
+		return *s.due
+	}
+	var d dues
+	from, to := s.Current.Commit(), s.Target.Commit()
+	mine := ""
+	if r := s.Resume; r != nil {
+		mine = r.ID
+		if r.From.Commit != "" {
+			from, to = r.From.Commit, r.To.Commit
+		}
+	} else if a := s.givenUp(); a != nil && a.From.Commit != "" {
+		from = a.From.Commit
+	}
+	if from == "" || to == "" || samePrefix(from, to) {
+		return d
+	}
+	before := slices.DeleteFunc(slices.Clone(s.Record.Owed), func(f FollowUp) bool { return mine != "" && f.Rollback == mine })
+	rec := Record{Owed: before}
+	var owed []FollowUp
+	for _, f := range rec.Open() {
+		if f.Kind == OwedRevert {
+			owed = append(owed, f)
+		}
+	}
+	bad := from
+	for _, f := range slices.Backward(owed) { // production stands where that one left it
+		if f.Range.Good == "" || !samePrefix(f.Range.Good, from) {
+			continue
+		}
+		if samePrefix(f.Range.Bad, to) {
+			return dues{Forward: true, Voids: []FollowUp{f}}
+		}
+		if !s.newer(to, f.Range.Bad) {
+			bad, d.Replaces = f.Range.Bad, append(d.Replaces, f)
+		}
+		break
+	}
+	if s.newer(to, bad) {
+		return dues{Forward: true}
+	}
+	d.Range, d.Known, d.From = Range{Good: to, Bad: bad}, true, from
+	given := s.givenUp()
+	for _, f := range owed {
+		if slices.Contains(d.Replaces, f) {
+			continue
+		}
+		if given != nil && f.Rollback == given.ID || f.Range != (Range{}) && covers(s.Changes, d.Range, f.Range) {
+			d.Replaces = append(d.Replaces, f)
+		}
+	}
+	return d
+}
+
+// newer tells whether the branch says that a commit came after another one.
+func (s *Survey) newer(a, b Commit) bool {
+	i, j := FindChange(s.Changes, a), FindChange(s.Changes, b)
+	return i >= 0 && j > i
+}
+
+// Paid marks the debts whose pull request is merged.
+func Paid(list []FollowUp, pulls map[int]PullRequest) []FollowUp {
+	list = slices.Clone(list)
+	for i := range list {
+		if p, ok := pulls[list[i].PR]; ok && list[i].PR != 0 && p.State == PullMerged {
+			list[i].Done = true
+		}
+	}
+	return list
+}
+
+// put adds a debt, or takes the place of the one that the same act left for the same reason.
+func put(list []FollowUp, f FollowUp) []FollowUp {
+	i := slices.IndexFunc(list, func(h FollowUp) bool { return h.Rollback == f.Rollback && h.Kind == f.Kind && h.Of == f.Of })
+	if i < 0 {
+		return append(list, f)
+	}
+	list[i] = f
+	return list
+}
+
+// pruned leaves out what is over and nothing hangs on: debts paid or void of acts that cannot be undone any more, because
+// only the last one can.
+func pruned(list []FollowUp, last string) []FollowUp {
+	var kept []FollowUp
+	for _, f := range list {
+		by := slices.ContainsFunc(list, func(h FollowUp) bool {
+			return h.Rollback == f.ReplacedBy && (h.Rollback == last || h.open(list))
+		})
+		if f.open(list) || f.Rollback == last || f.Void == last || f.ReplacedBy != "" && by {
+			kept = append(kept, f)
+		}
+	}
+	return kept[max(len(kept)-OwedLimit, 0):]
+}
+
+// replacing writes down that the debt of a rollback takes in others.
+func replacing(list []FollowUp, replaced []FollowUp, by string) {
+	for i := range list {
+		for _, f := range replaced {
+			if list[i].Rollback == f.Rollback && list[i].Kind == f.Kind && list[i].Of == f.Of {
+				list[i].ReplacedBy = by
+			}
+		}
+	}
+}
+
+// undone is what is owed when an act has been taken back. What it owed is void; what it had replaced or made void stands
+// again; and where its pull request is merged by now, the branch has to be put right the other way round.
+func undone(list []FollowUp, id, by string, due time.Time) []FollowUp {
+	var more []FollowUp
+	again := func(kind string, of int) {
+		if of != 0 {
+			more = append(more, FollowUp{Kind: kind, Of: of, Rollback: by, Due: due})
+		}
+	}
+	for i := range list {
+		f := &list[i]
+		switch {
+		case f.Void == id:
+			f.Void = ""
+		case f.Rollback != id:
+		case !f.Done:
+			f.Void = by
+		case f.Kind == OwedReland:
+			again(OwedRevert, f.PR)
+		default:
+			again(OwedReland, f.PR)
+		}
+	}
+	for _, f := range more {
+		if !slices.ContainsFunc(list, func(h FollowUp) bool { return h.Kind == f.Kind && h.Of == f.Of && h.open(list) }) {
+			list = put(list, f)
+		}
+	}
+	return list
+}
+
+// Learn tells a record what became of a pull request that somebody opened or merged by hand. line are first-parent commits,
+// newest first, that reach over what it undoes. It returns what the pull request pays, in its new state; nothing where it
+// pays nothing that is owed.
+func (r *Record) Learn(res RevertResult, of int, reland bool) []FollowUp {
+	var learned []FollowUp
+	owed := slices.Clone(r.Owed)
+	for i := range owed {
+		f := &owed[i]
+		if !f.open(r.Owed) || res.Outcome == RevertPlanned {
+			continue
+		}
+		pays := f.Of == 0 && f.Range != (Range{}) && covers(res.Undoes, res.Range, f.Range)
+		if f.Of != 0 {
+			pays = of == f.Of
+		}
+		if reland != (f.Kind == OwedReland) || !pays {
+			continue
+		}
+		was := *f
+		if res.PR.Number != 0 {
+			f.PR, f.URL = res.PR.Number, res.PR.URL
+		}
+		f.Done = res.Outcome == RevertAlready || res.PR.State == PullMerged
+		if *f != was {
+			learned = append(learned, *f)
+		}
+	}
+	r.Owed = owed
+	return learned
+}
+
+// owe is what this run makes of a record's debts. It can be applied again, to what somebody else wrote meanwhile.
+func (r *run) owe(list []FollowUp) []FollowUp {
+	list = Paid(list, r.survey.Pulls)
+	switch id := r.entry.ID; {
+	case r.entry.Kind == KindUndo:
+		if r.entry.State == Closed {
+			list = undone(list, r.entry.Undoes, id, r.due())
+		}
+	case r.entry.Kind != KindRollback || r.plan.Act != ActRun:
+	default:
+		d := r.survey.dues()
+		if due := r.debt(d); due != nil {
+			list = put(list, *due)
+			replacing(list, d.Replaces, id)
+		}
+		for i := range list {
+			f := &list[i]
+			back := slices.ContainsFunc(d.Voids, func(v FollowUp) bool { return v.Rollback == f.Rollback && v.Kind == f.Kind && v.Of == f.Of })
+			if r.entry.State == Mitigated && back || r.settled(*f) {
+				f.Void = id
+			}
+		}
+		list = pruned(list, id)
+	}
+	return list
+}
+
+// debt is what this run leaves owed itself, nil for nothing.
+func (r *run) debt(d dues) *FollowUp {
+	due := FollowUp{Kind: OwedRevert, Rollback: r.entry.ID, Due: r.deadline(d), Range: d.Range}
+	switch {
+	case r.plan.Method == MethodRevert:
+		if r.entry.Merge.Commit == "" {
+			return nil
+		}
+		due.PR, due.URL, due.Done = r.entry.Merge.PR, r.entry.Merge.URL, true
+	case r.owing != nil:
+		due.PR, due.URL, due.Done = r.owing.due.PR, r.owing.due.URL, r.owing.due.Done
+	case !r.tagged || !r.plan.Does(StepFollowUp) && len(d.Replaces) == 0: // nothing moved, or nobody to open it
+		return nil
+	}
+	return &due
+}
+
+// deadline is by when the debt of this run has to be paid. What was owed before is not owed later for having become more.
+func (r *run) deadline(d dues) time.Time {
+	due := r.due()
+	for _, f := range d.Replaces {
+		if f.Due.Before(due) {
+			due = f.Due
+		}
+	}
+	return due
+}
+
+// settled tells whether a debt to take a revert back is over because production needs that very revert again.
+func (r *run) settled(f FollowUp) bool {
+	if f.Kind != OwedReland || f.Done || f.Void != "" {
+		return false
+	}
+	if o := r.owing; o != nil && r.entry.State == Mitigated {
+		return o.err == nil && o.due.Done && o.due.PR == f.Of
+	}
+	return r.entry.Merge.Commit != "" && r.entry.Merge.PR == f.Of
+}
+
+// nextDebts is what to type about debts that this run did not make: those that stand besides its own, and those that an
+// undo has changed.
+func (r *run) nextDebts(after []FollowUp) []string {
+	scope := r.plan.Scope
+	var list []string
+	before := Record{Owed: Paid(r.survey.Record.Owed, r.survey.Pulls)}
+	for _, f := range after {
+		was := slices.IndexFunc(before.Owed, func(h FollowUp) bool { return h.Rollback == f.Rollback && h.Kind == f.Kind && h.Of == f.Of })
+		stood := was >= 0 && before.Owed[was].open(before.Owed)
+		by := f.Due.UTC().Format("15:04 UTC")
+		state := r.survey.Pulls[f.PR].State
+		switch {
+		case f.Void == r.entry.ID && f.Void != "" && f.URL != "" && state != PullClosed:
+			if f.Kind == OwedReland {
+				list = append(list, "the pull request that brings it back is still open; close it: "+f.URL)
+			} else {
+				list = append(list, "the revert pull request is still open; close it, or it undoes the code all the same: "+f.URL)
+			}
+		case !f.open(after) || f.Rollback == r.entry.ID && f.Of == 0:
+		case f.Of != 0 && !stood && f.PR == 0:
+			what := fmt.Sprintf("the merged revert #%d is still in the branch, and the next deploy ships it again; take it back by %s", f.Of, by)
+			if f.Kind == OwedRevert {
+				what = fmt.Sprintf("the merged #%d is still in the branch, and the next deploy ships what it brought back; revert it by %s", f.Of, by)
+			}
+			list = append(list, what+": "+f.Command(scope, r.plan.Reason))
+		case f.URL == "":
+			list = append(list, fmt.Sprintf("%s is still owed, by %s: %s", f, by, f.Command(scope, r.plan.Reason)))
+		case state == PullClosed:
+			list = append(list, fmt.Sprintf("%s is owed again, by %s; reopen its pull request: %s", f, by, f.URL))
+		default:
+			list = append(list, fmt.Sprintf("%s is still owed, by %s; merge %s", f, by, f.URL))
+		}
+	}
+	return list
+}
+
+// inspectOwed says what is owed from before, and what this rollback makes of it.
+func (s *Survey) inspectOwed() {
+	if s.Request.Act != ActRun && s.Request.Act != ActUndo || s.Target.Digest == "" {
+		return
+	}
+	if s.owedErr != nil {
+		s.find(Info, "owed-unread", "whether the pull requests that are owed are merged could not be read: "+s.owedErr.Error(), "")
+	}
+	d := s.dues()
+	in := func(list []FollowUp, f FollowUp) bool { return slices.Contains(list, f) }
+	for _, f := range s.Record.Open() {
+		when := "due in " + Span(f.Due.Sub(s.At))
+		if late := s.At.Sub(f.Due); late > 0 {
+			when = "overdue by " + Span(late)
+		}
+		who := ""
+		if f.Rollback != "" {
+			who = " since rollback " + f.Rollback
+		}
+		text := strings.TrimSpace(fmt.Sprintf("%s is owed%s, %s %s", f, who, when, f.URL))
+		switch {
+		case s.Resume != nil && f.Rollback == s.Resume.ID || s.Request.Act == ActUndo && s.Record.Last != nil && f.Rollback == s.Record.Last.ID:
+		case s.Request.Act == ActRun && in(d.Replaces, f):
+			s.find(Info, "owed", text+": the pull request of this rollback takes it in", "")
+		case s.Request.Act == ActRun && in(d.Voids, f):
+			s.find(Info, "owed", text+": it is not any more, once this is done", "")
+		default:
+			s.find(Warn, "owed", text+"; this does not change that", "")
+		}
+	}
+}
