@@ -76,7 +76,7 @@ func (e *Env) jenkinsOf(s config.Scoped) (*jenkins.Controller, error) {
 	if j.User == "" || token == "" {
 		return nil, rollback.UsageErrorf("jenkins.url is set: jenkins.user and the variable %s must be set, too", j.TokenEnv)
 	}
-	return jenkins.New(jenkins.Config{URL: j.URL, User: j.User, Token: token, CAFile: j.CAFile, CommitParameter: j.CommitParameter})
+	return jenkins.New(jenkins.Config{URL: j.URL, User: j.User, Token: token, CAFile: j.CAFile})
 }
 
 var (

@@ -79,8 +79,8 @@ var reads = []struct {
 	{"Parameters", "GET job", func(ctx context.Context, c *Controller) error { _, err := c.Parameters(ctx, payments); return err }},
 	{"InFlight, job", "GET job", func(ctx context.Context, c *Controller) error { _, err := c.InFlight(ctx, payments); return err }},
 	{"InFlight, queue", "GET queue", func(ctx context.Context, c *Controller) error { _, err := c.InFlight(ctx, payments); return err }},
-	{"BuildsOf, job", "GET job", func(ctx context.Context, c *Controller) error { _, err := c.BuildsOf(ctx, web, good); return err }},
-	{"BuildsOf, queue", "GET queue", func(ctx context.Context, c *Controller) error { _, err := c.BuildsOf(ctx, web, good); return err }},
+	{"Newest, job", "GET job", func(ctx context.Context, c *Controller) error { _, err := c.Newest(ctx, web); return err }},
+	{"Newest, queue", "GET queue", func(ctx context.Context, c *Controller) error { _, err := c.Newest(ctx, web); return err }},
 	{"Look, build", "GET build", func(ctx context.Context, c *Controller) error {
 		_, err := c.Look(ctx, rollback.Build{Job: web, Number: 1})
 		return err

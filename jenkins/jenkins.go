@@ -37,9 +37,6 @@ type Config struct {
 	Password string
 	// CAFile has certificates (PEM) to trust besides the system's.
 	CAFile string
-	// CommitParameter names the job parameter that holds the commit, for jobs that are told what to build. "" for jobs that
-	// check out what was pushed.
-	CommitParameter string
 	// IDParameter replaces the constant of that name.
 	IDParameter string
 
@@ -53,7 +50,7 @@ type Controller struct {
 	jenkins *gojenkins.Jenkins
 	r       *requester
 
-	commitParameter, idParameter string
+	idParameter string
 	poll, grace, patience        time.Duration
 }
 
@@ -104,7 +101,7 @@ func New(c Config) (*Controller, error) {
 	j := gojenkins.CreateJenkins(r.client, base.String())
 	j.Requester = r
 	return &Controller{
-		jenkins: j, r: r, commitParameter: c.CommitParameter, idParameter: or(c.IDParameter, IDParameter),
+		jenkins: j, r: r, idParameter: or(c.IDParameter, IDParameter),
 		poll: or(c.Poll, 2*time.Second), grace: or(c.Grace, 10*time.Second), patience: r.patience,
 	}, nil
 }

@@ -348,7 +348,7 @@ func TestInFlight(t *testing.T) {
 	}
 }
 
-func TestBuildsOf(t *testing.T) {
+func TestNewest(t *testing.T) {
 	t.Parallel()
 	s, c := world(t)
 	ctx := ctxFor(t)
@@ -368,27 +368,23 @@ func TestBuildsOf(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, ask := range []struct {
-		commit rollback.Commit
-		want   []int
-	}{{good, []int{3, 1}}, {good[:7], []int{3, 1}}, {bad, []int{2}}, {"4444444444444444444444444444444444444444", nil}, {"", nil}} {
-		got, err := c.BuildsOf(ctx, branch, ask.commit)
-		var numbers []int
-		for _, b := range got {
-			numbers = append(numbers, b.Number)
-		}
-		if err != nil || !slices.Equal(numbers, ask.want) {
-			t.Errorf("%q: %v, %v", ask.commit, numbers, err)
+	got, err := c.Newest(ctx, branch)
+	if err != nil || len(got) != 3 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	for i, want := range []rollback.Commit{good, bad, good} {
+		if b := got[i]; b.Number != 3-i || !b.Of(want) || !b.Of(want[:7]) || !b.Of("3333333333333333333333333333333333333333") || b.Of("4444444444444444444444444444444444444444") || b.Of("") {
+			t.Errorf("%+v, want a build of %s", b, want)
 		}
 	}
 	if got := Branch("shop", "feature/x"); got != branch {
 		t.Errorf("Branch: %q", got)
 	}
-	// By the parameter, while it waits too.
+	// With its parameters, while it waits.
 	s.Hold(true)
 	b := start(t, c, payments, "run-1", map[string]string{"COMMIT": string(bad[:12])})
-	got, err := c.BuildsOf(ctx, payments, bad)
-	if err != nil || len(got) != 1 || got[0].Queue != b.Queue || got[0].State != rollback.BuildQueued {
+	got, err = c.Newest(ctx, payments)
+	if err != nil || len(got) != 1 || got[0].Queue != b.Queue || got[0].State != rollback.BuildQueued || got[0].Parameters["COMMIT"] != string(bad[:12]) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
@@ -763,7 +759,7 @@ func TestWaves(t *testing.T) {
 		do    func(ctx context.Context, c *Controller) error
 	}{
 		{"InFlight", 1, func(ctx context.Context, c *Controller) error { _, err := c.InFlight(ctx, payments); return err }},
-		{"BuildsOf", 1, func(ctx context.Context, c *Controller) error { _, err := c.BuildsOf(ctx, payments, good); return err }},
+		{"Newest", 1, func(ctx context.Context, c *Controller) error { _, err := c.Newest(ctx, payments); return err }},
 		{"Look", 1, func(ctx context.Context, c *Controller) error {
 			_, err := c.Look(ctx, rollback.Build{Job: web, Number: 1})
 			return err

@@ -72,7 +72,7 @@ func furnish(s *jenkins.Server) {
 // client is a client of the controller with an API token, and no patience to speak of.
 func client(t *testing.T, url string, change ...func(*Config)) *Controller {
 	t.Helper()
-	cfg := Config{URL: url, User: jenkins.UserName, Token: jenkins.Token, CommitParameter: "COMMIT", Patience: 2 * time.Second}
+	cfg := Config{URL: url, User: jenkins.UserName, Token: jenkins.Token, Patience: 2 * time.Second}
 	for _, f := range change {
 		f(&cfg)
 	}
