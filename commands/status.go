@@ -125,9 +125,9 @@ func (o *outcome) addStatus(r *statusReport) {
 		o.add(key("reason"), last.Reason)
 		o.add(key("by"), last.By.User)
 		o.add(key("frozen"), s.Freeze != nil)
-		var owed rollback.FollowUp
-		if s.FollowUp != nil && !s.FollowUp.Done {
-			owed = *s.FollowUp
+		var owed rollback.FollowUp // the oldest
+		if s.FollowUp != nil {
+			owed = s.FollowUp.FollowUp
 		}
 		pr := owed.URL
 		if pr == "" {

@@ -50,8 +50,8 @@ type Controller struct {
 	jenkins *gojenkins.Jenkins
 	r       *requester
 
-	idParameter string
-	poll, grace, patience        time.Duration
+	idParameter           string
+	poll, grace, patience time.Duration
 }
 
 var (
