@@ -39,7 +39,8 @@ type forge struct {
 	queued      time.Duration
 	takes       time.Duration
 	result      string
-	cancel      bool // taken out of the queue
+	cancel      bool   // taken out of the queue
+	batch       string // of later commits that are merged before the build begins, oldest first: the build is of the last one
 	noImage     bool
 	imageAfter  time.Duration // how long after the build its image is there
 	idle        bool          // it restarts nothing
@@ -61,6 +62,7 @@ type pull struct {
 
 type ciBuild struct {
 	Build
+	of         Commit // what it checks out
 	id         string
 	runs, ends time.Time
 	shipped    bool
@@ -131,15 +133,27 @@ func (f *forge) land(p *pull, at time.Time) {
 	m := mergeCommit(p.Number)
 	p.State, p.MergeCommit, p.MergedAt = PullMerged, m, at
 	f.branch = slices.Insert(f.branch, 0, Change{Commit: m, Title: p.Title, PR: p.Number, Parents: []Commit{f.branch[0].Commit}})
+	for _, c := range f.batch {
+		f.commit(Commit(commitOf(c)), "change "+string(c), at)
+		m = f.branch[0].Commit
+	}
 	if f.webhook {
 		f.start(m, "", at)
 	}
 }
 
+// commit puts a commit on top of the branch.
+func (f *forge) commit(c Commit, title string, at time.Time) {
+	f.branch = slices.Insert(f.branch, 0, Change{Commit: c, Title: title, Author: "dev-" + string(c[:1]), Date: at, Parents: []Commit{f.branch[0].Commit}})
+}
+
 // start puts a build into the queue.
 func (f *forge) start(c Commit, id string, now time.Time) *ciBuild {
-	b := &ciBuild{id: id, runs: now.Add(f.queued), ends: now.Add(f.queued + f.takes), Build: Build{
-		Job: job, Queue: int64(100 + len(f.builds)), State: BuildQueued, URL: fmt.Sprintf("https://jenkins.acme.example/%d", 1+len(f.builds)), Parameters: map[string]string{"COMMIT": string(c)}, Start: now}}
+	b := &ciBuild{of: c, id: id, runs: now.Add(f.queued), ends: now.Add(f.queued + f.takes), Build: Build{
+		Job: job, Queue: int64(100 + len(f.builds)), State: BuildQueued, URL: fmt.Sprintf("https://jenkins.acme.example/%d", 1+len(f.builds)), Start: now}}
+	if id != "" { // a push has no parameters
+		b.Parameters = map[string]string{"COMMIT": string(c)}
+	}
 	if !f.unreadQueue {
 		b.Commits = []Commit{c}
 	}
@@ -149,7 +163,7 @@ func (f *forge) start(c Commit, id string, now time.Time) *ciBuild {
 
 // turn moves a build on.
 func (f *forge) turn(b *ciBuild, now time.Time) {
-	c := Commit(b.Parameters["COMMIT"])
+	c := b.of
 	if b.State == BuildQueued && !now.Before(b.runs) {
 		if f.cancel {
 			b.State = BuildCancelled
