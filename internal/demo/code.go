@@ -41,6 +41,9 @@ func (w *World) startCode() (err error) {
 	return nil
 }
 
+// Webhook switches whether a merge starts the deploy job.
+func (w *World) Webhook(on bool) { w.webhook.Store(on) }
+
 // deploy is the life of a build: check out, build and push the image, point latest at it, restart what pulls it.
 func (w *World) deploy(ctx context.Context, b *jenkins.Build) string {
 	commit := b.Asked()

@@ -65,6 +65,7 @@ var calls = []struct {
 	{"auto-merge", true, true, func(ctx context.Context, f *Forge) error {
 		return f.autoMerge(ctx, mergeInfo{methods: []string{"squash"}, MergeState: rollback.MergeState{PR: rollback.PullRequest{Number: 7}}})
 	}},
+	{"close", true, true, func(ctx context.Context, f *Forge) error { return f.closePull(ctx, 7) }},
 	{"queue", true, false, func(ctx context.Context, f *Forge) error { return f.enqueue(ctx, mergeInfo{}) }},
 	{"label", true, true, func(ctx context.Context, f *Forge) error {
 		return f.rest(ctx, call{op: "label", repeatable: true}, http.MethodPost, "issues/7/labels", map[string]any{"labels": []string{"x"}}, nil)

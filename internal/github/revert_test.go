@@ -2,6 +2,7 @@ package github
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"os/exec"
 	"slices"
@@ -353,4 +354,67 @@ func TestAdopt(t *testing.T) {
 	if err != nil || again.Outcome != rollback.RevertOpened || again.PR.Number == res.PR.Number || again.PR.Head != res.PR.Head {
 		t.Fatalf("%+v, %v", again, err)
 	}
+}
+
+// A wider revert closes the narrower ones of ours, once it is open; what people have made is left alone and named.
+func TestSupersede(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, fakegh.RepositoryOptions{})
+	first, _ := w.pull("one", "first change", "squash", map[string]string{"pay.go": edit(pay, map[int]string{2: "one"})})
+	second, _ := w.pull("two", "second change", "squash", map[string]string{"pay.go": edit(edit(pay, map[int]string{2: "one"}), map[int]string{15: "two"})})
+	good := rollback.Commit(mustGit(t, w.repo.Dir(), nil, "rev-parse", "main~2"))
+	narrow, err := w.Revert(t.Context(), rollback.RevertRequest{PR: second})
+	if err != nil || narrow.Outcome != rollback.RevertOpened {
+		t.Fatalf("%+v, %v", narrow, err)
+	}
+	w.commit("by-hand", "undo it", map[string]string{"pay.go": pay})
+	theirs, err := w.repo.OpenPull(fakegh.PullOptions{Head: "by-hand", Title: "undo it"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	older := []int{narrow.PR.Number, theirs, first, 4711}
+	wide := rollback.RevertRequest{To: good, Supersedes: older}
+
+	dry := wide
+	dry.DryRun = true
+	if _, err := w.Revert(t.Context(), dry); err != nil {
+		t.Fatal(err)
+	}
+	if p, _ := w.repo.Pull(narrow.PR.Number); !p.Open {
+		t.Fatal("a dry run closed a pull request")
+	}
+
+	// It cannot be closed: that is said, and the revert stands.
+	w.server.Inject(fake.Fault{Op: "pulls/update", Status: 403, Header: jsonType, Body: `{"message":"Resource not accessible by integration"}`})
+	res, err := w.Revert(t.Context(), wide)
+	if err != nil || res.Outcome != rollback.RevertOpened {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	notes := strings.Join(res.Notes, "\n")
+	for _, want := range []string{
+		fmt.Sprintf("#%d could not be closed (", narrow.PR.Number), fmt.Sprintf("#%d was not opened by this program and stays open; close it", theirs), "close #4711: ",
+	} {
+		if !strings.Contains(notes, want) {
+			t.Errorf("%q is missing in\n%s", want, notes)
+		}
+	}
+	if strings.Contains(notes, fmt.Sprintf("#%d ", first)) {
+		t.Errorf("a merged pull request is named:\n%s", notes)
+	}
+
+	// Asked again it is adopted, and what was left open is closed.
+	w.server.Clear()
+	again, err := w.Revert(t.Context(), wide)
+	if err != nil || again.Outcome != rollback.RevertAdopted || again.PR.Number != res.PR.Number || !strings.Contains(strings.Join(again.Notes, "\n"), fmt.Sprintf("#%d is closed: ", narrow.PR.Number)) {
+		t.Fatalf("%+v, %v", again, err)
+	}
+	for number, open := range map[int]bool{narrow.PR.Number: false, theirs: true, res.PR.Number: true} {
+		if p, _ := w.repo.Pull(number); p.Open != open || p.Merged {
+			t.Errorf("#%d: %+v", number, p)
+		}
+	}
+	if body := func() string { p, _ := w.repo.Pull(res.PR.Number); return p.Body }(); !strings.Contains(body, fmt.Sprintf("| in place of | #%d, #%d, #%d, #4711 |", older[0], older[1], older[2])) {
+		t.Errorf("the text does not name them:\n%s", body)
+	}
+	w.check(again, w.head())
 }

@@ -1,0 +1,213 @@
+package commands
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rollback-tools/rollback/internal/demo"
+	"github.com/rollback-tools/rollback/internal/fake"
+	fakegh "github.com/rollback-tools/rollback/internal/fake/github"
+	"github.com/rollback-tools/rollback/internal/rollback"
+)
+
+// owed is what `status --json` shows as owed.
+func (n *night) owed() []owedStatus {
+	n.t.Helper()
+	report := decoded[statusReport](n.t, n.do(call{args: scoped("status", "--json")}).wantExit(n.t, 0))
+	if len(report.Services) != 1 || len(report.NotRead) > 0 {
+		n.t.Fatalf("status: %+v", report)
+	}
+	s := report.Services[0]
+	if (s.FollowUp == nil) != (len(s.Owed) == 0) || s.FollowUp != nil && s.FollowUp.FollowUp != s.Owed[0].FollowUp {
+		n.t.Errorf("followUp %+v is not the first of %+v", s.FollowUp, s.Owed)
+	}
+	return s.Owed
+}
+
+// pull is the pull request with that number at GitHub.
+func (n *night) pull(number int) fakegh.Pull {
+	n.t.Helper()
+	p, ok := n.Code.Pull(number)
+	if !ok {
+		n.t.Fatalf("there is no pull request #%d", number)
+	}
+	return p
+}
+
+// wantTrailer holds that a pull request undoes good..bad.
+func (n *night) wantTrailer(number int, good, bad string) {
+	n.t.Helper()
+	if want := "Rollback-Undoes: " + good + ".." + bad; !strings.Contains(n.pull(number).Body, want) {
+		n.t.Errorf("#%d does not say %q:\n%s", number, want, n.pull(number).Body)
+	}
+}
+
+// A second rollback takes the first one's debt in: one pull request for all of it, the older one closed. Undone, the first
+// one owes what it owed.
+func TestTwoRollbacksOwed(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{Code: true})
+	n.do(call{args: theRun()}).wantExit(t, 0)
+	first := n.owed()
+	if len(first) != 1 || first[0].PR == 0 || !n.pull(first[0].PR).Open {
+		t.Fatalf("owed %+v", first)
+	}
+	older := n.Releases[len(n.Releases)-3]
+	r := n.do(call{args: theRun("--to", older.Commit)}).wantExit(t, 0)
+	second := n.owed()
+	if len(second) != 1 || second[0].PR == first[0].PR || !second[0].Due.Equal(first[0].Due) {
+		t.Fatalf("owed %+v, was %+v", second, first)
+	}
+	n.wantTrailer(second[0].PR, older.Commit, n.bad().Commit)
+	if body := n.pull(second[0].PR).Body; !strings.Contains(body, fmt.Sprintf("| in place of | #%d |", first[0].PR)) {
+		t.Errorf("the second pull request does not name the first:\n%s", body)
+	}
+	if p := n.pull(first[0].PR); p.Open || p.Merged {
+		t.Errorf("the first pull request: %+v", p)
+	}
+	r.wantText(t, fmt.Sprintf("the revert of %s..%s is owed since rollback", n.good().Commit[:7], n.bad().Commit[:7]), "the pull request of this rollback takes it in",
+		fmt.Sprintf("#%d is closed: this pull request does what it did as well", first[0].PR), "merge the revert by")
+
+	r = n.do(call{args: scoped("undo", "--reason", "too far", "--yes")}).wantExit(t, 0)
+	r.wantText(t, "close it, or it undoes the code all the same: "+second[0].URL, fmt.Sprintf("the revert of %s..%s is owed again, by ", n.good().Commit[:7], n.bad().Commit[:7]), "reopen its pull request: "+first[0].URL)
+	again := n.owed()
+	if len(again) != 1 || again[0].PR != first[0].PR || again[0].Rollback != first[0].Rollback || again[0].PRState != rollback.PullClosed || !again[0].Due.Equal(first[0].Due) {
+		t.Fatalf("owed %+v, was %+v", again, first)
+	}
+	status := n.do(call{args: scoped("status")}).wantExit(t, 0)
+	if !regexp.MustCompile(fmt.Sprintf(`revert-pr #%d was closed unmerged, due in \d+m`, first[0].PR)).MatchString(status.stdout) {
+		t.Errorf("status does not tell:\n%s", status)
+	}
+	status.wantText(t, "was closed without being merged: "+first[0].URL)
+}
+
+// The revert that is opened by hand pays what the record owes, and one that is merged is seen as paid by everything.
+func TestRevertByHandPays(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{Code: true})
+	n.GitHub.Inject(fake.Fault{Op: "git/create-ref", Status: 422, Header: map[string][]string{"Content-Type": {"application/json; charset=utf-8"}}, Body: `{"message":"Reference update failed"}`})
+	n.do(call{args: theRun()}).wantExit(t, 0).wantText(t, "the revert pull request is still owed", "open the revert by", "rollback revert --service payments --environment prod --commit "+n.bad().Commit)
+	n.GitHub.Clear()
+	owed := n.owed()
+	if len(owed) != 1 || owed[0].PR != 0 || !strings.HasPrefix(owed[0].Next, "rollback revert --service payments --environment prod --to "+n.good().Commit) {
+		t.Fatalf("owed %+v", owed)
+	}
+	n.do(call{args: scoped("status")}).wantExit(t, 0).wantText(t, "no pull request is known for the revert of", owed[0].Next)
+
+	// Without a way to the cluster it is opened all the same, and says what it could not do.
+	by := scoped("revert", "--commit", n.bad().Commit, "--reason", "amounts")
+	r := n.do(call{args: by, env: []string{"KUBECONFIG=" + n.Dir + "/nothing"}}).wantExit(t, 0).wantText(t, "what the record of payments/prod owes could not be read", "the pull request stands all the same", "opened: ")
+	url := strings.TrimSpace(r.stdout)
+	if owed = n.owed(); len(owed) != 1 || owed[0].PR != 0 {
+		t.Fatalf("owed %+v", owed)
+	}
+	// With one it is found and written down.
+	n.do(call{args: by}).wantExit(t, 0).wantText(t, "it pays the revert of "+n.good().Commit[:7]+".."+n.bad().Commit[:7]+", which payments/prod owes by ", "adopted: ")
+	if owed = n.owed(); len(owed) != 1 || owed[0].URL != url || owed[0].Next != "" {
+		t.Fatalf("owed %+v, opened %s", owed, url)
+	}
+	if n.record().Lock != nil {
+		t.Error("the record is locked")
+	}
+	again := n.do(call{args: by}).wantExit(t, 0)
+	if strings.Contains(again.stderr, "it pays") {
+		t.Errorf("told twice:\n%s", again)
+	}
+
+	// Merged in the browser: paid, whatever the record says.
+	n.Webhook(false)
+	if _, err := n.Code.Merge(owed[0].PR, "squash", "payments-lead"); err != nil {
+		t.Fatal(err)
+	}
+	if rec := n.record(); len(rec.Open()) != 1 {
+		t.Errorf("the record: %+v", rec.Owed)
+	}
+	if left := n.owed(); len(left) != 0 {
+		t.Errorf("owed %+v", left)
+	}
+	if s := n.rollback("status", "--environment", "prod").wantExit(t, 0); strings.Contains(s.stdout, "revert-pr") {
+		t.Errorf("status of all services:\n%s", s)
+	}
+	r = n.do(call{args: scoped("undo", "--reason", "false alarm", "--yes")}).wantExit(t, 0)
+	reland := fmt.Sprintf("rollback reland --service payments --environment prod --pr %d --reason 'false alarm'", owed[0].PR)
+	r.wantText(t, fmt.Sprintf("the merged revert #%d is still in the branch, and the next deploy ships it again; take it back by ", owed[0].PR), reland)
+	if strings.Contains(r.stderr, "close it") {
+		t.Errorf("a merged pull request is to be closed:\n%s", r)
+	}
+}
+
+// The undo of a rollback by revert leaves the revert in the branch: it says so, until the reland is merged.
+func TestUndoOfRevertOwesReland(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{Code: true})
+	run := scoped("run", "--method", "revert", "--reason", "amounts", "--yes")
+	n.do(call{args: run}).wantExit(t, rollback.Pending)
+	number, _, err := n.MergeRevert()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.do(call{args: run}).wantExit(t, 0)
+	if owed := n.owed(); len(owed) != 0 {
+		t.Fatalf("owed %+v", owed)
+	}
+	reland := fmt.Sprintf("rollback reland --service payments --environment prod --pr %d --reason ", number)
+	n.do(call{args: scoped("undo", "--reason", "false alarm", "--yes")}).wantExit(t, 0).wantText(t,
+		fmt.Sprintf("the merged revert #%d is still in the branch, and the next deploy ships it again; take it back by ", number), reland+"'false alarm'")
+	owed := n.owed()
+	if len(owed) != 1 || owed[0].Kind != rollback.OwedReland || owed[0].Of != number || owed[0].Next != reland+"'false alarm'" {
+		t.Fatalf("owed %+v", owed)
+	}
+	status := n.do(call{args: scoped("status")}).wantExit(t, 0).wantText(t, owed[0].Next, fmt.Sprintf("the merged revert #%d is still in the branch", number))
+	if !regexp.MustCompile(fmt.Sprintf(`reland-pr of #%d due in \d+m`, number)).MatchString(status.stdout) {
+		t.Errorf("status does not tell:\n%s", status)
+	}
+
+	r := n.do(call{args: scoped("reland", "--pr", fmt.Sprint(number), "--reason", "false alarm")}).wantExit(t, 0)
+	r.wantText(t, fmt.Sprintf("it pays the reland of #%d, which payments/prod owes by ", number))
+	owed = n.owed()
+	if len(owed) != 1 || owed[0].URL != strings.TrimSpace(r.stdout) || owed[0].PR == number {
+		t.Fatalf("owed %+v", owed)
+	}
+	n.Webhook(false)
+	if _, err := n.Code.Merge(owed[0].PR, "squash", "payments-lead"); err != nil {
+		t.Fatal(err)
+	}
+	if left := n.owed(); len(left) != 0 {
+		t.Errorf("owed %+v", left)
+	}
+}
+
+// Jenkins builds the tip of the branch: one build of the revert and of what was merged after it.
+func TestRevertBuiltWithOthers(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{Code: true})
+	run := scoped("run", "--method", "revert", "--reason", "amounts", "--yes")
+	n.do(call{args: run}).wantExit(t, rollback.Pending)
+	n.Webhook(false)
+	number, _, err := n.MergeRevert()
+	if err != nil {
+		t.Fatal(err)
+	}
+	later, err := n.Code.Commit("main", fakegh.Change{Message: "Explain the rates", Author: "payments-dev", Time: time.Now(), From: "main", Files: map[string]string{"rates.go": "// Package payments knows rates.\npackage payments\n"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Jenkins.Push(demo.Job, later)
+	merged := n.pull(number).MergeCommit
+	r := n.do(call{args: run}).wantExit(t, 0)
+	r.wantText(t, fmt.Sprintf("built is %s, which contains the merge commit %s; 1 later commit ships with it:", later[:7], merged[:7]), "  "+later[:7]+" Explain the rates (payments-dev)",
+		", with 1 later commit; proven on 5 pods", "runs "+later[:7])
+	m := n.record().Last.Merge
+	if string(m.Commit) != merged || string(m.Built) != later || len(m.Along) != 1 || string(m.Along[0]) != later {
+		t.Errorf("recorded %+v", m)
+	}
+	if builds := n.Jenkins.Builds(demo.Job); len(builds) != 1 {
+		t.Errorf("%d builds, want the one that the push made", len(builds))
+	}
+	if digest := n.Registry.Tags("payments")[later]; digest == "" || r.stdout != digest+"\n" {
+		t.Errorf("standard output %q, the image of the build is %s", r.stdout, digest)
+	}
+}
