@@ -92,7 +92,8 @@ func (e *Env) revertCommand() *cli.Command {
 		Name: "revert", Category: act, Usage: "only the revert pull request: an exact inverse, without a clone",
 		Description: "One of --pr, --commit and --to says what to undo. Where the branch still ends with it, the result is the content from\n" +
 			"before, and cannot conflict; otherwise GitHub merges. Run twice it finds its own pull request. A conflict ends with\n" +
-			"the files, who changed them since, and the Git commands to finish by hand.",
+			"the files, who changed them since, and the Git commands to finish by hand. Where the record of the scope owes this\n" +
+			"revert, it is told; without access to the cluster the pull request is opened all the same.",
 		Flags: e.scopeFlags(optPR, optCommit, to, optReason, optDraft, optAuto, optDryRun, optJSON, optResult, optUser),
 		Action: func(c *cli.Context) error {
 			req := rollback.RevertRequest{To: rollback.Commit(e.text(c, to)), Commit: rollback.Commit(e.text(c, optCommit)), Authors: true, CodeOwners: true}
@@ -109,7 +110,7 @@ func (e *Env) revertCommand() *cli.Command {
 func (e *Env) relandCommand() *cli.Command {
 	return &cli.Command{
 		Name: "reland", Category: act, Usage: "bring a reverted change back: the revert of the revert, as a pull request",
-		Description: "--pr is the number of the merged revert.",
+		Description: "--pr is the number of the merged revert. Where the record of the scope owes the reland, it is told.",
 		Flags:       e.scopeFlags(optPR, optReason, optDraft, optAuto, optDryRun, optJSON, optResult, optUser),
 		Action: func(c *cli.Context) error {
 			req := rollback.RevertRequest{Reland: true, CodeOwners: true}
