@@ -60,8 +60,35 @@ func (s *Survey) reverts(w World) bool {
 // so a forge that is down is worth a warning and no more.
 func (s *Survey) preview(ctx context.Context, w World) {
 	if !s.reverts(w) || s.Resume != nil && (s.Resume.Merge.PR != 0 || s.Resume.Method == MethodRetag) {
+		s.Revert, s.RevertErr = nil, nil
 		return // what is undone was shown when it was decided
 	}
+	r, _ := s.undoing()
+	if s.foreseen != r {
+		s.foresee(ctx, w, r)
+	}
+}
+
+// foreseeable is the range that will be undone, as far as can be told when the target was named and before it is known what
+// the pods run: so the forge is asked together with the registry, and not after it. Where it turns out otherwise, it is asked
+// again.
+func (s *Survey) foreseeable(w World) (Range, bool) {
+	if w.Reverter == nil || s.Request.Act != ActRun || s.Resume != nil || !s.named() || s.TagNow.Digest == "" {
+		return Range{}, false
+	}
+	target, _, err := s.resolve(nil)
+	if err != nil || target.Digest == s.TagNow.Digest {
+		return Range{}, false
+	}
+	likely := *s
+	likely.Current, likely.Target = s.TagNow, target
+	d := likely.dues()
+	return d.Range, d.Known
+}
+
+// foresee asks the forge what undoing a range would be.
+func (s *Survey) foresee(ctx context.Context, w World, r Range) {
+	s.foreseen, s.Revert, s.RevertErr = r, nil, nil
 	if s.Request.Method != MethodRevert {
 		if s.RevertErr = s.forgeSilent; s.RevertErr != nil {
 			return
@@ -70,7 +97,6 @@ func (s *Survey) preview(ctx context.Context, w World) {
 		defer cancel()
 		ctx = brief
 	}
-	r, _ := s.undoing()
 	res, err := w.Reverter.Revert(ctx, RevertRequest{Range: r, DryRun: true, Rules: w.Place.Followed.Rules})
 	if err == nil {
 		s.Revert = &res

@@ -154,7 +154,8 @@ type Survey struct {
 
 	Findings []Finding
 
-	owedErr error // why the pull requests of the debts are not known
+	foreseen Range // of which Revert and RevertErr tell
+	owedErr  error // why the pull requests of the debts are not known
 	// due is what dues found, once the target is known: a rollback by revert aims at another image later.
 	due *dues
 
@@ -300,7 +301,14 @@ func Look(ctx context.Context, w World, req Request, now time.Time) (*Survey, er
 	}
 	s.remember(listed...)
 	var more []Image
+	guess, guessed := s.foreseeable(w)
 	err := wave(ctx,
+		func(ctx context.Context) error {
+			if guessed {
+				s.foresee(ctx, w, guess)
+			}
+			return nil
+		},
 		func(ctx context.Context) (err error) {
 			more, err = s.second(ctx, w, wantsList && !byCommit)
 			return err
@@ -325,13 +333,18 @@ func Look(ctx context.Context, w World, req Request, now time.Time) (*Survey, er
 	if wantsList {
 		s.Candidates = candidates(s, listed)
 	}
-	if err := s.chooseTarget(ctx, w, slices.Concat(listed, more)); err != nil {
+	if err := s.chooseTarget(slices.Concat(listed, more)); err != nil {
 		return nil, err
 	}
 	due := s.dues()
 	s.due = &due
 	s.owes = req.Method != MethodRevert && s.reverts(w)
-	s.preview(ctx, w)
+	err = wave(ctx,
+		func(ctx context.Context) error { return s.fetchTarget(ctx, w) },
+		func(ctx context.Context) error { s.preview(ctx, w); return nil })
+	if err != nil {
+		return nil, err
+	}
 	if err := ctx.Err(); err != nil && s.RevertErr != nil {
 		return nil, readFailed(req.Scope, err)
 	}
@@ -819,7 +832,7 @@ func (s *Survey) names(to string, t Target) bool {
 }
 
 // chooseTarget resolves what was asked for into one image.
-func (s *Survey) chooseTarget(ctx context.Context, w World, listed []Image) error {
+func (s *Survey) chooseTarget(listed []Image) error {
 	var digest Digest
 	switch {
 	case s.Resume != nil:
@@ -873,8 +886,16 @@ func (s *Survey) chooseTarget(ctx context.Context, w World, listed []Image) erro
 	s.Target = s.seen[digest]
 	s.Target.Digest = digest
 	s.Evidence, _ = s.evidence(s.Target, pastOf(s.Record)[digest])
+	return nil
+}
 
-	// The manifest of a target that was not named can be fetched only now; its children with it.
+// fetchTarget reads what is still missing of the target: the manifest of one that was not named can be fetched only now, its
+// children with it.
+func (s *Survey) fetchTarget(ctx context.Context, w World) error {
+	digest := s.Target.Digest
+	if digest == "" {
+		return nil
+	}
 	if s.Manifests[digest].Bytes == nil {
 		found, err := w.Registry.Manifests(ctx, w.Place.Repository, string(digest))
 		if err != nil {

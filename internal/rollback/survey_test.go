@@ -401,3 +401,63 @@ func TestSpan(t *testing.T) {
 		}
 	}
 }
+
+// The forge is asked what would be undone together with the registry, not after it: in fake time, waves can be counted. What
+// is one call here are two in a row at GitHub, so a plan takes one wave more than this.
+func TestForeseenInTime(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		req     Request
+		prepare func(w *world, f *forge)
+		waves   int // until all is known
+		foresee int // the wave in which the forge is asked, the last time
+		asked   int
+	}{
+		{"a commit", Request{Act: ActRun, To: commitOf(c)}, nil, 2, 2, 1},
+		{"a commit, of two platforms", Request{Act: ActRun, To: strings.Repeat("5", 40)}, func(w *world, f *forge) {
+			w.pushIndex(strings.Repeat("5", 40), time.Now().Add(-time.Hour))
+			f.branch = slices.Insert(f.branch, 1, Change{Commit: Commit(strings.Repeat("5", 40))})
+		}, 2, 2, 1},
+		{"a digest", Request{Act: ActRun, To: string(blob(commitOf(b)).Digest)}, nil, 2, 2, 1},
+		{"previous", toPrevious, nil, 3, 3, 1},
+		{"by revert", Request{Act: ActRun, To: commitOf(c), Method: MethodRevert}, nil, 2, 2, 1},
+		{"the pods run something else than the tag names", Request{Act: ActRun, To: commitOf(b)}, func(w *world, _ *forge) { w.tags["latest"] = w.of(c) }, 3, 3, 2},
+		{"what is owed is paid meanwhile", Request{Act: ActRun, To: commitOf(b)}, func(w *world, f *forge) {
+			mustRun(t, w.process("ann"), Request{Act: ActRun, To: commitOf(c)})
+			f.land(f.pulls[0], time.Now())
+			f.builds = nil
+		}, 3, 3, 2},
+		{"nothing to undo", Request{Act: ActRun, To: commitOf(d)}, nil, 1, 0, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inForge(t, func(t *testing.T, w *world, f *forge) {
+				if tt.prepare != nil {
+					tt.prepare(w, f)
+				}
+				w.latency = time.Second
+				p := w.process("ann")
+				tt.req.Scope = scope
+				began := time.Now()
+				s, err := Look(t.Context(), p.world(), tt.req, began)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := int(time.Since(began) / w.latency); got != tt.waves {
+					t.Errorf("%d waves, want %d: %v", got, tt.waves, p.calls)
+				}
+				last := 0
+				for _, c := range p.calls {
+					if c.op == "Foresee" {
+						last = 1 + int(c.at.Sub(began)/w.latency)
+					}
+				}
+				if last != tt.foresee || p.asked("Foresee") != tt.asked {
+					t.Errorf("the forge was asked %d times, at last in wave %d, want %d and %d", p.asked("Foresee"), last, tt.asked, tt.foresee)
+				}
+				if rng, known := s.undoing(); known != (s.Revert != nil) || known && s.Revert.Range != rng {
+					t.Errorf("%s is undone, the forge told of %+v", rng, s.Revert)
+				}
+			})
+		})
+	}
+}
