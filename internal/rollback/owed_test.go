@@ -92,7 +92,7 @@ func TestSecondRollback(t *testing.T) {
 				if !strings.Contains(next, tt.next) || tt.pr > 0 && !strings.Contains(next, fmt.Sprintf("close it, or it undoes the code all the same: https://github.acme.example/acme/payments/pull/%d", tt.pr)) {
 					t.Errorf("next %s", next)
 				}
-				res = mustRun(t, w.process("ann"), undo) // and the undo of the undo
+				mustRun(t, w.process("ann"), undo) // and the undo of the undo
 				wantOpen(t, w, "undone twice", fmt.Sprintf("revert-pr bbbbbbb..ddddddd #%d due 1h", tt.pr))
 			})
 		})
@@ -400,5 +400,5 @@ func TestSecondRollbackInterruptedAnywhere(t *testing.T) {
 				f.PR, f.URL = res.PR.Number, res.PR.URL
 			}
 		})
-	}}, 6)
+	}}, 4)
 }
