@@ -52,6 +52,7 @@ func (n *night) masked(s string) string {
 		{`\b(\d+m)?\d+s ago`, "Ns ago"},
 		{`  (\d+m)?\d+s  `, "  Ns  "},
 		{`\b4\dm\b`, "4Nm"}, // a slow machine takes a minute for a test
+		{`\b(\d+h)[1-3]m\b`, "$1"},
 		{` +\n`, "\n"},
 	} {
 		s = regexp.MustCompile(m.re).ReplaceAllString(s, m.by)
