@@ -1,76 +1,176 @@
 package jenkins
 
 import (
-	"encoding/xml"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 )
 
-// config.xml and createItem: as much of a job's XML as this controller acts on, and no more.
-
-type (
-	configXML struct {
-		XMLName    xml.Name
-		Properties struct {
-			Parameters struct {
-				Definitions struct {
-					List []definitionXML `xml:",any"`
-				} `xml:"parameterDefinitions"`
-			} `xml:"hudson.model.ParametersDefinitionProperty"`
-		} `xml:"properties"`
-		Disabled string `xml:"disabled,omitempty"`
-	}
-	definitionXML struct {
-		XMLName xml.Name
-		Name    string `xml:"name"`
-		Default string `xml:"defaultValue,omitempty"`
-		Choices struct {
-			Array struct {
-				Strings []string `xml:"string"`
-			} `xml:"a"`
-		} `xml:"choices"`
-	}
-)
+// config.xml and createItem: what is posted is stored as Jenkins stores it (document.go), and acted on as far as this
+// controller acts at all: parameters and the switch.
 
 // roots are the root elements of what can be created.
 var roots = map[string]kind{"flow-definition": job, "project": job, classFolder: folder, classMultibranch: multibranch}
 
+const (
+	classParameters = "hudson.model.ParametersDefinitionProperty"
+	classSequential = "org.jenkinsci.plugins.workflow.job.properties.DisableConcurrentBuildsJobProperty"
+	classTracker    = "org.jenkinsci.plugins.workflow.multibranch.JobPropertyTrackerAction"
+)
+
 // readConfig reads an item from XML.
 func readConfig(text []byte) (*item, error) {
-	var c configXML
-	// Jenkins writes XML 1.1, which Go does not read; the difference is in control characters.
-	text = []byte(strings.Replace(string(text), "version='1.1'", "version='1.0'", 1))
-	text = []byte(strings.Replace(string(text), `version="1.1"`, `version="1.0"`, 1))
-	if err := xml.Unmarshal(text, &c); err != nil {
+	d, err := parseDocument(text)
+	if err != nil {
 		return nil, err
 	}
-	k, ok := roots[c.XMLName.Local]
+	k, ok := roots[d.name]
 	if !ok {
-		return nil, xml.UnmarshalError("com.thoughtworks.xstream.mapper.CannotResolveClassException: " + c.XMLName.Local)
+		return nil, fmt.Errorf("com.thoughtworks.xstream.mapper.CannotResolveClassException: %s", d.name)
 	}
-	i := &item{kind: k}
-	i.Disabled = c.Disabled == "true"
-	i.Freestyle = c.XMLName.Local == "project"
-	for _, d := range c.Properties.Parameters.Definitions.List {
-		class := strings.TrimSuffix(strings.TrimPrefix(d.XMLName.Local, "hudson.model."), "ParameterDefinition")
-		i.Parameters = append(i.Parameters, Parameter{Kind: class, Name: d.Name, Default: d.Default, Choices: d.Choices.Array.Strings})
-	}
+	d.normalise()
+	i := &item{kind: k, doc: d}
+	i.Freestyle = d.name == "project"
+	i.Disabled = d.kid("disabled").value() == "true"
+	i.Parameters = d.parameters()
 	return i, nil
 }
 
-// writeConfig is an item as XML.
-func (i *item) writeConfig() ([]byte, error) {
-	root := map[kind]string{folder: classFolder, multibranch: classMultibranch, job: "flow-definition"}[i.kind]
-	c := configXML{XMLName: xml.Name{Local: root}, Disabled: map[bool]string{true: "true", false: "false"}[i.Disabled]}
-	for _, p := range i.Parameters {
-		d := definitionXML{XMLName: xml.Name{Local: "hudson.model." + p.Kind + "ParameterDefinition"}, Name: p.Name, Default: p.Default}
-		d.Choices.Array.Strings = p.Choices
-		c.Properties.Parameters.Definitions.List = append(c.Properties.Parameters.Definitions.List, d)
+// parameters are the definitions that a document has.
+func (d *element) parameters() []Parameter {
+	var list []Parameter
+	definitions := d.kid("properties").kid(classParameters).kid("parameterDefinitions")
+	if definitions == nil {
+		return nil
 	}
-	b, err := xml.MarshalIndent(c, "", "  ")
-	return append([]byte("<?xml version='1.1' encoding='UTF-8'?>\n"), b...), err
+	for _, k := range definitions.kids {
+		p := Parameter{
+			Kind: strings.TrimSuffix(strings.TrimPrefix(k.name, "hudson.model."), "ParameterDefinition"),
+			Name: k.kid("name").value(), Default: k.kid("defaultValue").value(), Description: k.kid("description").value(),
+		}
+		if choices := k.kid("choices"); choices != nil {
+			for _, s := range choices.all("string") {
+				p.Choices = append(p.Choices, s.text)
+			}
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
+// document is the item's configuration as it is stored now. The caller holds mu.
+func (i *item) document() *element {
+	if i.doc == nil { // made by a test
+		i.doc = leaf(map[kind]string{folder: classFolder, multibranch: classMultibranch, job: "flow-definition"}[i.kind], "")
+		if i.Freestyle {
+			i.doc.name = "project"
+		}
+	}
+	d := i.doc
+	if i.kind == job {
+		d.put("disabled").text = fmt.Sprint(i.Disabled)
+		if !slices.EqualFunc(d.parameters(), i.Parameters, Parameter.equal) {
+			d.put("properties").drop(classParameters)
+			if len(i.Parameters) > 0 {
+				definitions := d.put("properties").put(classParameters).put("parameterDefinitions")
+				for _, p := range i.Parameters {
+					definitions.kids = append(definitions.kids, p.element())
+				}
+			}
+		}
+	}
+	d.normalise()
+	return d
+}
+
+func (p Parameter) equal(q Parameter) bool {
+	return p.Kind == q.Kind && p.Name == q.Name && p.Default == q.Default && p.Description == q.Description && slices.Equal(p.Choices, q.Choices)
+}
+
+func (p Parameter) element() *element {
+	e := leaf("hudson.model."+p.Kind+"ParameterDefinition", "")
+	e.put("name").text = p.Name
+	if p.Description != "" {
+		e.put("description").text = p.Description
+	}
+	if p.Kind != "Choice" {
+		e.put("defaultValue").text = p.Default
+		return e
+	}
+	choices := e.put("choices")
+	choices.set("class", "java.util.Arrays$ArrayList")
+	array := choices.put("a")
+	array.set("class", "string-array")
+	for _, c := range p.Choices {
+		array.kids = append(array.kids, leaf("string", c))
+	}
+	return e
+}
+
+// Properties is the step of that name: it gives the build's job these parameters, one build at a time if sequential, and
+// leaves the note from which Jenkins tells later that a run has set them
+// (https://www.jenkins.io/doc/pipeline/steps/workflow-multibranch/).
+func (b *Build) Properties(parameters []Parameter, sequential bool) {
+	b.s.mu.Lock()
+	defer b.s.mu.Unlock()
+	i := b.job
+	i.Parameters, i.Sequential = slices.Clone(parameters), sequential
+	d := i.document()
+	d.put("properties").drop(classSequential)
+	if sequential {
+		d.put("properties").put(classSequential).put("abortPrevious").text = "false"
+	}
+	d.put("actions").drop(classTracker)
+	tracker := d.put("actions").put(classTracker)
+	tracker.set("plugin", "workflow-multibranch")
+	set := tracker.put("jobPropertyDescriptors")
+	set.kids = append(set.kids, leaf("string", classParameters))
+	if sequential {
+		set.kids = append(set.kids, leaf("string", classSequential))
+	}
+	b.s.change()
+}
+
+// Config is an item's config.xml, "" if there is none of that name.
+func (s *Server) Config(name string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := s.items[name]; i != nil {
+		return i.document().String()
+	}
+	return ""
+}
+
+// Configure changes an item's config.xml behind the API's back, as somebody at the page does.
+func (s *Server) Configure(name string, change func(string) string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.items[name]
+	if i == nil {
+		return fmt.Errorf("there is no item %s", name)
+	}
+	posted, err := readConfig([]byte(change(i.document().String())))
+	if err != nil {
+		return err
+	}
+	i.doc, i.Parameters, i.Disabled = posted.doc, posted.Parameters, posted.Disabled
+	s.change()
+	return nil
+}
+
+// Remove deletes an item and what is below it.
+func (s *Server) Remove(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for n := range s.items {
+		if n == name || strings.HasPrefix(n, name+"/") {
+			delete(s.items, n)
+		}
+	}
+	s.change()
 }
 
 // bodyXML reads a posted config.
@@ -100,15 +200,11 @@ func (s *Server) serveConfig(w http.ResponseWriter, r *http.Request, user string
 			return
 		}
 		s.mu.Lock()
-		b, err := i.writeConfig()
+		text := i.document().String()
 		s.mu.Unlock()
-		if err != nil {
-			fail(w, err.Error())
-			return
-		}
 		w.Header().Set("Content-Type", "application/xml")
 		w.Header().Set("X-Jenkins", Version)
-		_, _ = w.Write(b)
+		_, _ = io.WriteString(w, text)
 		return
 	}
 	posted := bodyXML(w, r)
@@ -116,11 +212,27 @@ func (s *Server) serveConfig(w http.ResponseWriter, r *http.Request, user string
 		return
 	}
 	s.mu.Lock()
-	i.Parameters, i.Disabled = posted.Parameters, posted.Disabled
+	defer s.mu.Unlock()
+	if was := i.document().name; posted.doc.name != was {
+		fail(w, fmt.Sprintf("java.io.IOException: Expecting class %s but got class %s instead", was, posted.doc.name))
+		return
+	}
+	i.doc, i.Parameters, i.Disabled = posted.doc, posted.Parameters, posted.Disabled
 	s.change()
-	s.mu.Unlock()
 	w.Header().Set("X-Jenkins", Version)
 	w.WriteHeader(http.StatusOK)
+}
+
+// goodName is what Jenkins asks of an item's name (Jenkins.checkGoodName).
+func goodName(name string) bool {
+	return name != "" && name != "." && name != ".." && name == strings.TrimSpace(name) && !strings.ContainsAny(name, "?*/\\%!@#$^&|<>[]:;") &&
+		!strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f })
+}
+
+// failure is the page for what a person did wrong, with the reason in a header for programs.
+func failure(w http.ResponseWriter, why string) {
+	w.Header().Set("X-Error", why)
+	page(w, http.StatusBadRequest, "Error 400", why)
 }
 
 func (s *Server) serveCreate(w http.ResponseWriter, r *http.Request, user, parent string) {
@@ -128,21 +240,37 @@ func (s *Server) serveCreate(w http.ResponseWriter, r *http.Request, user, paren
 		return
 	}
 	name := r.URL.Query().Get("name")
-	if name == "" || strings.ContainsAny(name, "?*/\\%!@#$^&|<>[]:;") {
-		page(w, http.StatusBadRequest, "Error 400", "‘"+name+"’ is an unsafe name")
+	if !goodName(name) {
+		failure(w, "'"+name+"' is an unsafe name")
+		return
+	}
+	base := name
+	if parent != "" {
+		name = parent + "/" + name
+	}
+	exists := func() bool { // names differ by more than case
+		for n := range s.items {
+			if strings.EqualFold(n, name) {
+				return true
+			}
+		}
+		return false
+	}
+	s.mu.Lock()
+	taken := exists()
+	s.mu.Unlock()
+	if taken {
+		failure(w, "A job already exists with the name '"+base+"'")
 		return
 	}
 	posted := bodyXML(w, r)
 	if posted == nil {
 		return
 	}
-	if parent != "" {
-		name = parent + "/" + name
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.items[name] != nil {
-		page(w, http.StatusBadRequest, "Error 400", "A job already exists with the name ‘"+name+"’")
+	if exists() {
+		failure(w, "A job already exists with the name '"+base+"'")
 		return
 	}
 	posted.name = name

@@ -15,6 +15,8 @@ type Parameter struct {
 	Name    string
 	Default string
 	Choices []string
+	// Description is what the page says about it.
+	Description string
 }
 
 // Job is a pipeline job, or a branch of a multibranch project.
@@ -51,6 +53,7 @@ type item struct {
 	kind kind
 	name string // full name; each part as Jenkins stores it: the branch feature/x is feature%2Fx
 
+	doc    *element // its configuration, nil as long as nobody asked
 	builds []*Build
 }
 
@@ -168,6 +171,9 @@ func (i *item) values(form url.Values) (map[string]string, error) {
 func (p Parameter) definition() object {
 	o := object{"_class": "hudson.model." + p.Kind + "ParameterDefinition", "name": p.Name, "type": p.Kind + "ParameterDefinition", "description": nil,
 		"defaultParameterValue": object{"_class": "hudson.model." + p.Kind + "ParameterValue", "name": p.Name, "value": p.standard()}}
+	if p.Description != "" {
+		o["description"] = p.Description
+	}
 	switch p.Kind {
 	case "Choice":
 		choices := []any{}
@@ -227,18 +233,10 @@ func actions(values map[string]string, defined []Parameter, user string, commits
 // tell is an item as the remote API tells it. The caller holds mu.
 func (s *Server) tell(i *item, root string) object {
 	o := object{"_class": classJob, "name": i.base(), "fullName": i.name, "displayName": i.base(), "fullDisplayName": strings.ReplaceAll(i.name, "/", " » "),
-		"url": root + i.path() + "/", "description": nil}
+		"url": root + i.path() + "/", "description": i.description()}
 	if i.kind != job {
-		o["_class"] = classFolder
-		if i.kind == multibranch {
-			o["_class"] = classMultibranch
-		}
-		jobs := []any{}
-		for _, below := range s.below(i.name) {
-			class := []string{classFolder, classMultibranch, classJob}[below.kind]
-			jobs = append(jobs, object{"_class": class, "name": below.base(), "url": root + below.path() + "/", "color": "blue"})
-		}
-		o["jobs"] = jobs
+		o["_class"] = i.class()
+		o["jobs"] = s.list(i.name, root)
 		return o
 	}
 	property := []any{object{"_class": "org.jenkinsci.plugins.workflow.job.properties.DisableResumeJobProperty"}}
@@ -271,6 +269,32 @@ func (s *Server) tell(i *item, root string) object {
 		}
 	}
 	return o
+}
+
+// class is the item's class in the remote API.
+func (i *item) class() string { return []string{classFolder, classMultibranch, classJob}[i.kind] }
+
+// description is what the item's page says, nil if that is nothing.
+func (i *item) description() any {
+	if i.doc == nil || i.doc.kid("description").value() == "" {
+		return nil
+	}
+	return i.doc.kid("description").value()
+}
+
+// list are the items below a folder, and what is below those, in short.
+func (s *Server) list(name, root string) []any {
+	jobs := []any{}
+	for _, below := range s.below(name) {
+		o := object{"_class": below.class(), "name": below.base(), "fullName": below.name, "url": root + below.path() + "/", "description": below.description()}
+		if below.kind == job {
+			o["color"] = "blue"
+		} else {
+			o["jobs"] = s.list(below.name, root)
+		}
+		jobs = append(jobs, o)
+	}
+	return jobs
 }
 
 // below are the items directly below a folder, by name. The caller holds mu.
