@@ -286,6 +286,8 @@ func right(q request, resp *http.Response) string {
 		return "Job/Build"
 	case "stop", "term", "kill", "cancelItem":
 		return "Job/Cancel"
+	case "createItem":
+		return "Job/Create"
 	case "enable", "disable", "config.xml":
 		return "Job/Configure"
 	}

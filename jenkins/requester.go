@@ -19,6 +19,7 @@ import (
 const (
 	// maxAnswer is the largest JSON answer that is read, in bytes.
 	maxAnswer = 32 << 20
+	asXML     = "application/xml"
 	// maxLog is the largest piece of a log that one answer may have.
 	maxLog = 1 << 30
 )
@@ -78,7 +79,7 @@ func (r *requester) Get(ctx context.Context, endpoint string, response any, quer
 }
 
 func (r *requester) GetXML(ctx context.Context, endpoint string, response any, query map[string]string) (*http.Response, error) {
-	return r.call(ctx, request{method: http.MethodGet, endpoint: endpoint, path: endpoint, query: query, accept: "application/xml", out: response})
+	return r.call(ctx, request{method: http.MethodGet, endpoint: endpoint, path: endpoint, query: query, accept: asXML, out: response})
 }
 
 func (r *requester) Post(ctx context.Context, endpoint string, payload io.Reader, response any, query map[string]string) (*http.Response, error) {
@@ -200,6 +201,9 @@ func take(q request, resp *http.Response, alive func()) error {
 		return err
 	case len(b) > maxAnswer:
 		return &foreign{fmt.Sprintf("an answer larger than %d MB", maxAnswer>>20)}
+	}
+	if q.accept == asXML && media != asXML && media != "text/xml" {
+		return &foreign{fmt.Sprintf("an answer of type %q in place of XML", media)}
 	}
 	if text, ok := q.out.(*string); ok {
 		*text = string(b)
