@@ -127,13 +127,13 @@ func (c *Controller) CreatePipeline(ctx context.Context, name string, p Pipeline
 		case err == nil && found.Equal(p):
 			return nil
 		case err == nil && sent == nil:
-			return conflict(name, "the answer was done, but Jenkins has stored something else")
+			return unheard(name, "Jenkins has stored something else")
 		case err == nil:
 			return conflict(name, "there is a job of that name by now")
 		case rollback.KindOf(err) != rollback.NotFound:
 			return unproven(first(sent, err))
 		case sent == nil:
-			return conflict(name, "the answer was done, but there is no such job")
+			return unheard(name, "there is no such job")
 		case statusOf(sent) == http.StatusBadRequest:
 			return sent
 		case n == 2 || statusOf(sent) == http.StatusInternalServerError:
@@ -163,7 +163,7 @@ func (c *Controller) UpdatePipeline(ctx context.Context, name string, before, p 
 		case !found.Equal(before):
 			return conflict(name, "somebody has changed it meanwhile")
 		case n > 0 && sent == nil:
-			return conflict(name, "the answer was done, but the job is as it was")
+			return unheard(name, "the job is as it was")
 		case n == 2:
 			return sent
 		}
@@ -204,7 +204,7 @@ func (c *Controller) CreateFolder(ctx context.Context, name, description string)
 		case statusOf(err) != http.StatusNotFound:
 			return false, unproven(first(sent, err))
 		case n > 0 && sent == nil:
-			return false, conflict(name, "the answer was done, but there is no such folder")
+			return false, unheard(name, "there is no such folder")
 		case n == 2 || statusOf(sent) == http.StatusBadRequest:
 			return false, sent
 		}
@@ -243,7 +243,13 @@ func (c *Controller) aboutFolder(err error, name string) error {
 
 func conflict(name, why string) error {
 	return &rollback.CallError{System: system, Op: "configure " + name, Kind: rollback.Conflict, Err: errors.New(why),
-		Fix: "look at the job's page, then run again"}
+		Fix: "look at its page in Jenkins, then run again"}
+}
+
+// unheard is an answer that says done where nothing was.
+func unheard(name, why string) error {
+	return &rollback.CallError{System: system, Op: "configure " + name, Kind: rollback.Conflict, Err: errors.New("the answer was done, but " + why),
+		Fix: "check that no proxy answers in Jenkins' place, then run again"}
 }
 
 // proven is the failure of a write that was looked after and found undone.

@@ -138,7 +138,7 @@ func TestRequesterInterface(t *testing.T) {
 	r := c.jenkins.Requester
 	var xml string
 	resp, err := r.GetXML(ctx, "/job/deploy/job/web/config.xml", &xml, nil)
-	if err != nil || resp.StatusCode != 200 || !strings.Contains(xml, "<flow-definition>") {
+	if err != nil || resp.StatusCode != 200 || !strings.Contains(xml, "<flow-definition ") {
 		t.Fatalf("%q, %v", xml, err)
 	}
 	off := strings.Replace(xml, "<disabled>false", "<disabled>true", 1)

@@ -101,6 +101,10 @@ var reads = []struct {
 		_, err := c.Stop(ctx, rollback.Build{Job: web, Number: 1})
 		return err
 	}},
+	{"Items", "GET job", func(ctx context.Context, c *Controller) error { _, err := c.Items(ctx, "deploy", 2); return err }},
+	{"PipelineOf", "GET config.xml", func(ctx context.Context, c *Controller) error { _, err := c.PipelineOf(ctx, web); return err }},
+	{"UpdatePipeline", "GET config.xml", func(ctx context.Context, c *Controller) error { return c.UpdatePipeline(ctx, web, Pipeline{}, ours()) }},
+	{"CreateFolder", "GET job", func(ctx context.Context, c *Controller) error { _, err := c.CreateFolder(ctx, "deploy", ""); return err }},
 	{"SetEnabled", "GET job", func(ctx context.Context, c *Controller) error { _, err := c.SetEnabled(ctx, web, false); return err }},
 }
 
@@ -139,9 +143,20 @@ func TestEveryFaultOfEveryRead(t *testing.T) {
 				injected, asked := counting(f.fault, a.op)
 				s.Inject(injected)
 				err := a.do(ctxFor(t), c)
-				if a.name == "Look, queue item" && f.name == "404" { // forgotten: found among the builds
+				switch {
+				case a.name == "Look, queue item" && f.name == "404": // forgotten: found among the builds
 					if err != nil {
 						t.Fatal(err)
+					}
+					return
+				case a.name == "Items" && f.name == "404": // no folder: nothing in it
+					if err != nil {
+						t.Fatal(err)
+					}
+					return
+				case a.name == "CreateFolder" && f.name == "404": // the look says no, and the write that it exists
+					if got := callError(t, err); got.Kind != rollback.Rejected || s.Count("POST createItem") != 1 {
+						t.Errorf("%v after %d writes", err, s.Count("POST createItem"))
 					}
 					return
 				}
