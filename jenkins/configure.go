@@ -130,12 +130,12 @@ func (c *Controller) CreatePipeline(ctx context.Context, name string, p Pipeline
 			return unheard(name, "Jenkins has stored something else")
 		case err == nil:
 			return conflict(name, "there is a job of that name by now")
+		case statusOf(sent) == http.StatusBadRequest:
+			return sent
 		case rollback.KindOf(err) != rollback.NotFound:
 			return unproven(first(sent, err))
 		case sent == nil:
 			return unheard(name, "there is no such job")
-		case statusOf(sent) == http.StatusBadRequest:
-			return sent
 		case n == 2 || statusOf(sent) == http.StatusInternalServerError:
 			return proven(sent)
 		}
