@@ -25,6 +25,24 @@ func quiet() *Env {
 	return &Env{Stdout: new(lockedBuffer), Stderr: new(lockedBuffer), Version: "1.2.3"}
 }
 
+// everyCommand are the commands that can be typed, each with its whole name: those that only group others are left out.
+func everyCommand(env *Env) []*cli.Command {
+	var list []*cli.Command
+	var add func(before string, commands []*cli.Command)
+	add = func(before string, commands []*cli.Command) {
+		for _, c := range commands {
+			c.Name = before + c.Name
+			if len(c.Subcommands) > 0 {
+				add(c.Name+" ", c.Subcommands)
+			} else {
+				list = append(list, c)
+			}
+		}
+	}
+	add("", env.commands())
+	return list
+}
+
 // variable is what a flag's usage says of its variable.
 var variable = regexp.MustCompile(` \[\$([A-Z_]+)\]$`)
 
@@ -34,7 +52,7 @@ func TestFlagsAndVariables(t *testing.T) {
 	t.Parallel()
 	env := quiet()
 	seen := map[string]string{} // flag → usage, the same in every command unless it means something else there
-	for _, c := range env.commands() {
+	for _, c := range everyCommand(env) {
 		var flags []string
 		for _, f := range c.Flags {
 			name := f.Names()[0]
@@ -163,7 +181,7 @@ func TestReference(t *testing.T) {
 	}
 	const head = "| flag | variable | what it is |\n|---|---|---|\n"
 	var everywhere []cli.Flag
-	for _, c := range env.commands() {
+	for _, c := range everyCommand(env) {
 		fmt.Fprintf(&b, "\n## rollback %s\n\n%s.\n\n%s\n", c.Name, strings.ToUpper(c.Usage[:1])+c.Usage[1:], c.Description)
 		own, scoped := []cli.Flag{}, false
 		for _, f := range c.Flags {
@@ -201,8 +219,9 @@ func TestReference(t *testing.T) {
 func parse(words []string) error {
 	env := quiet()
 	app := newApp(env)
-	for _, c := range app.Commands {
-		c.Action = func(*cli.Context) error { return nil }
+	for all := app.Commands; len(all) > 0; all = all[1:] {
+		all[0].Action = func(*cli.Context) error { return nil }
+		all = append(all, all[0].Subcommands...)
 	}
 	return env.invoke(context.Background(), app, words[1:])
 }
@@ -254,21 +273,26 @@ func printedCommands(line string, known []string) [][]string {
 			continue
 		}
 		list, whole := words(strings.TrimRight(tail, "`)"))
-		if !whole || len(list) < 2 || !slices.Contains(known, list[1]) {
+		name := slices.IndexFunc(known, func(k string) bool {
+			n := strings.Count(k, " ") + 2
+			return whole && len(list) >= n && strings.Join(list[1:n], " ") == k
+		})
+		if name < 0 {
 			continue
 		}
-		command := list[:2:2]
-		for k := 2; k < len(list); k++ {
+		named := strings.Count(known[name], " ") + 2
+		command := list[:named:named]
+		for k := named; k < len(list); k++ {
 			if !strings.HasPrefix(list[k], "--") {
 				break
 			}
 			command = append(command, strings.TrimRight(list[k], ",;:)`"))
-			if k+1 < len(list) && !strings.HasPrefix(list[k+1], "--") && takesValue(command[1], list[k]) {
+			if k+1 < len(list) && !strings.HasPrefix(list[k+1], "--") && takesValue(known[name], list[k]) {
 				k++
 				command = append(command, strings.TrimRight(list[k], ",;)`"))
 			}
 		}
-		if len(command) > 2 { // "rollback status shows …" says nothing about flags
+		if len(command) > named { // "rollback status shows …" says nothing about flags
 			found = append(found, command)
 		}
 	}
@@ -276,7 +300,7 @@ func printedCommands(line string, known []string) [][]string {
 
 // takesValue tells whether a flag of a command takes a value; one that does not exist takes none.
 func takesValue(command, flag string) bool {
-	for _, c := range quiet().commands() {
+	for _, c := range everyCommand(quiet()) {
 		if c.Name != command {
 			continue
 		}
@@ -294,7 +318,7 @@ func takesValue(command, flag string) bool {
 func wantPrintedCommandsParse(t *testing.T, line string) int {
 	t.Helper()
 	var known []string
-	for _, c := range quiet().commands() {
+	for _, c := range everyCommand(quiet()) {
 		known = append(known, c.Name)
 	}
 	list := printedCommands(line, known)
@@ -310,7 +334,7 @@ func wantPrintedCommandsParse(t *testing.T, line string) int {
 func TestHelpCommands(t *testing.T) {
 	t.Parallel()
 	lines := strings.Split(appDescription, "\n")
-	for _, c := range quiet().commands() {
+	for _, c := range everyCommand(quiet()) {
 		lines = append(lines, strings.Split(c.Usage+"\n"+c.Description, "\n")...)
 		for _, f := range c.Flags {
 			lines = append(lines, f.(cli.DocGenerationFlag).GetUsage())
@@ -332,12 +356,13 @@ func TestPrintedCommands(t *testing.T) {
 		"  next: to take this back: rollback undo --service payments --environment prod":                                           1,
 		"move the tag alone (rollback retag --service web --environment prod --to sha256:ab), then: rollback verify --service web": 2,
 		"rollback plan --servce payments": 1, "the rollback --nothing": 0, "a rollback was proven": 0, "rollback status shows how far it is": 0,
+		"rollback jobs apply --adopt": 1, "rollback jobs --adopt": 0,
 	} {
-		if got := printedCommands(line, []string{"undo", "retag", "verify", "plan", "status"}); len(got) != want {
+		if got := printedCommands(line, []string{"undo", "retag", "verify", "plan", "status", "jobs apply"}); len(got) != want {
 			t.Errorf("%q: found %q, want %d", line, got, want)
 		}
 	}
-	if parse([]string{"rollback", "plan", "--servce", "payments"}) == nil || parse([]string{"rollback", "paln"}) == nil {
+	if parse([]string{"rollback", "plan", "--servce", "payments"}) == nil || parse([]string{"rollback", "paln"}) == nil || parse([]string{"rollback", "jobs", "aply"}) == nil {
 		t.Error("mistakes are not noticed")
 	}
 }

@@ -24,7 +24,7 @@ func (e *Env) commands() []*cli.Command {
 	return []*cli.Command{
 		e.statusCommand(), e.candidatesCommand(), e.planCommand(), e.runCommand(),
 		e.retagCommand(), e.restartCommand(), e.verifyCommand(), e.revertCommand(), e.relandCommand(), e.undoCommand(),
-		e.doctorCommand(), e.permissionsCommand(), e.initCommand(), e.demoCommand(), e.completionCommand(),
+		e.doctorCommand(), e.permissionsCommand(), e.jobsCommand(), e.initCommand(), e.demoCommand(), e.completionCommand(),
 	}
 }
 
@@ -363,10 +363,16 @@ func (e *Env) askReason(t task, req *rollback.Request) error {
 // confirm asks before anything is touched. Where the environment says so, the service's name must be typed: a y comes too
 // easily at night.
 func (e *Env) confirm(ctx context.Context, byName bool, scope rollback.Scope) error {
-	question := fmt.Sprintf("Go on with %s? [y/N] ", scope)
 	if byName {
-		question = fmt.Sprintf("Type %s to go on with %s: ", scope.Service, scope)
+		return e.agree(ctx, fmt.Sprintf("Type %s to go on with %s: ", scope.Service, scope), func(text string) bool { return text == scope.Service })
 	}
+	return e.agree(ctx, fmt.Sprintf("Go on with %s? [y/N] ", scope), saidYes)
+}
+
+func saidYes(text string) bool { return strings.EqualFold(text, "y") || strings.EqualFold(text, "yes") }
+
+// agree asks a question and refuses to go on unless the answer is right.
+func (e *Env) agree(ctx context.Context, question string, right func(text string) bool) error {
 	type reply struct {
 		text string
 		err  error
@@ -382,13 +388,10 @@ func (e *Env) confirm(ctx context.Context, byName bool, scope rollback.Scope) er
 		fmt.Fprintln(e.Stderr)
 		return declined
 	case r := <-answered:
-		switch {
-		case r.err != nil:
+		if r.err != nil || !right(r.text) {
 			return declined
-		case byName && r.text == scope.Service, !byName && (strings.EqualFold(r.text, "y") || strings.EqualFold(r.text, "yes")):
-			return nil
 		}
-		return declined
+		return nil
 	}
 }
 

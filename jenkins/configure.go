@@ -36,7 +36,7 @@ type listed struct {
 }
 
 // Items lists what is in a folder ("" for the top) and in its folders, so many levels deep, in one call. A folder that is not
-// there, or that the user may not see, has none.
+// there, or that the user may not see, has none: nil, where an empty one has an empty list.
 func (c *Controller) Items(ctx context.Context, folder string, levels int) ([]Item, error) {
 	path := ""
 	if folder != "" {
@@ -61,7 +61,7 @@ func (c *Controller) Items(ctx context.Context, folder string, levels int) ([]It
 			Err: fmt.Errorf("%s is a job (%s), where a folder should be", or(folder, "the top"), oneLine(a.Class)),
 			Fix: "rename that job, or set jenkins.rollbackJob to another name"}
 	}
-	return flatten(nil, *a.Jobs), nil
+	return flatten([]Item{}, *a.Jobs), nil
 }
 
 func flatten(list []Item, answers []listed) []Item {
@@ -131,6 +131,10 @@ func (c *Controller) CreatePipeline(ctx context.Context, name string, p Pipeline
 		case err == nil:
 			return conflict(name, "there is a job of that name by now")
 		case statusOf(sent) == http.StatusBadRequest:
+			var f *rollback.CallError
+			if errors.As(sent, &f) {
+				f.Fix = fmt.Sprintf("if it exists, the Jenkins user %s may not see it: give that user the right Job/Read", c.r.user)
+			}
 			return sent
 		case rollback.KindOf(err) != rollback.NotFound:
 			return unproven(first(sent, err))

@@ -156,7 +156,10 @@ func TestRefusedConfiguration(t *testing.T) {
 		{"no folder", "", func(ctx context.Context, c *Controller) error { return c.CreatePipeline(ctx, "none/job", ours()) }, rollback.NotFound, "the folder of none/job is not there"},
 		{"in a job", "", func(ctx context.Context, c *Controller) error { return c.CreatePipeline(ctx, web+"/job", ours()) }, rollback.NotFound, "or no folder"},
 		{"in a multibranch project", "", func(ctx context.Context, c *Controller) error { return c.CreatePipeline(ctx, "shop/job", ours()) }, rollback.NotFound, "or no folder"},
-		{"a folder's folder", "", func(ctx context.Context, c *Controller) error { _, err := c.CreateFolder(ctx, "none/x", ""); return err }, rollback.NotFound, "the folder of none/x"},
+		{"a folder's folder", "", func(ctx context.Context, c *Controller) error {
+			_, err := c.CreateFolder(ctx, "none/x", "")
+			return err
+		}, rollback.NotFound, "the folder of none/x"},
 		{"a folder that is a job", "", func(ctx context.Context, c *Controller) error { _, err := c.CreateFolder(ctx, web, ""); return err }, rollback.Rejected, "is no folder"},
 		{"a folder that is a project", "", func(ctx context.Context, c *Controller) error { _, err := c.CreateFolder(ctx, "shop", ""); return err }, rollback.Rejected, "is no folder"},
 		{"a job that is a folder", "", func(ctx context.Context, c *Controller) error { return c.CreatePipeline(ctx, "deploy", ours()) }, rollback.Rejected, "already exists with the name"},
@@ -198,7 +201,9 @@ func TestEveryFaultOfAConfiguration(t *testing.T) {
 		do       func(ctx context.Context, c *Controller, s *jenkins.Server) error
 		done     func(s *jenkins.Server) bool
 	}{
-		{"create", "POST createItem", func(ctx context.Context, c *Controller, _ *jenkins.Server) error { return c.CreatePipeline(ctx, made, ours()) },
+		{"create", "POST createItem", func(ctx context.Context, c *Controller, _ *jenkins.Server) error {
+			return c.CreatePipeline(ctx, made, ours())
+		},
 			func(s *jenkins.Server) bool { return s.Config(made) != "" }},
 		{"update", "POST config.xml", func(ctx context.Context, c *Controller, s *jenkins.Server) error {
 			p, err := ReadPipeline(s.Config(web))
@@ -206,7 +211,10 @@ func TestEveryFaultOfAConfiguration(t *testing.T) {
 				return err
 			}
 			return c.UpdatePipeline(ctx, web, p, ours())
-		}, func(s *jenkins.Server) bool { p, err := ReadPipeline(s.Config(web)); return err == nil && p.Equal(ours()) }},
+		}, func(s *jenkins.Server) bool {
+			p, err := ReadPipeline(s.Config(web))
+			return err == nil && p.Equal(ours())
+		}},
 		{"folder", "POST createItem", func(ctx context.Context, c *Controller, _ *jenkins.Server) error {
 			_, err := c.CreateFolder(ctx, "deploy/new", "")
 			return err

@@ -104,7 +104,10 @@ var reads = []struct {
 	{"Items", "GET job", func(ctx context.Context, c *Controller) error { _, err := c.Items(ctx, "deploy", 2); return err }},
 	{"PipelineOf", "GET config.xml", func(ctx context.Context, c *Controller) error { _, err := c.PipelineOf(ctx, web); return err }},
 	{"UpdatePipeline", "GET config.xml", func(ctx context.Context, c *Controller) error { return c.UpdatePipeline(ctx, web, Pipeline{}, ours()) }},
-	{"CreateFolder", "GET job", func(ctx context.Context, c *Controller) error { _, err := c.CreateFolder(ctx, "deploy", ""); return err }},
+	{"CreateFolder", "GET job", func(ctx context.Context, c *Controller) error {
+		_, err := c.CreateFolder(ctx, "deploy", "")
+		return err
+	}},
 	{"SetEnabled", "GET job", func(ctx context.Context, c *Controller) error { _, err := c.SetEnabled(ctx, web, false); return err }},
 }
 

@@ -88,8 +88,9 @@ func (s Scoped) Refs() []rollback.Ref {
 type Need int
 
 const (
-	NeedRegistry Need = iota + 1 // the registry's kind, account and region, or host
-	NeedCluster                  // the cluster and the namespace
+	NeedNothing  Need = iota // the scope may be incomplete
+	NeedRegistry             // the registry's kind, account and region, or host
+	NeedCluster              // the cluster and the namespace
 )
 
 // Resolve decides the settings of one scope. Everything wrong or missing is reported at once; without needs both the
