@@ -49,7 +49,7 @@ func unified(nameA, nameB string, a, b []string) string {
 			continue
 		}
 		from, to := max(0, at-around), at
-		for next := at; next < len(lines) && next <= to+2*around; next++ { // up to where the next change is too far
+		for next := at; next < len(lines) && next <= to+2*around+1; next++ { // up to where the next change is too far
 			if lines[next].mark != ' ' {
 				to = next
 			}

@@ -232,10 +232,9 @@ func actions(values map[string]string, defined []Parameter, user string, commits
 
 // tell is an item as the remote API tells it. The caller holds mu.
 func (s *Server) tell(i *item, root string) object {
-	o := object{"_class": classJob, "name": i.base(), "fullName": i.name, "displayName": i.base(), "fullDisplayName": strings.ReplaceAll(i.name, "/", " » "),
+	o := object{"_class": i.class(), "name": i.base(), "fullName": i.name, "displayName": i.base(), "fullDisplayName": strings.ReplaceAll(i.name, "/", " » "),
 		"url": root + i.path() + "/", "description": i.description()}
 	if i.kind != job {
-		o["_class"] = i.class()
 		o["jobs"] = s.list(i.name, root)
 		return o
 	}
@@ -272,7 +271,12 @@ func (s *Server) tell(i *item, root string) object {
 }
 
 // class is the item's class in the remote API.
-func (i *item) class() string { return []string{classFolder, classMultibranch, classJob}[i.kind] }
+func (i *item) class() string {
+	if i.Freestyle {
+		return "hudson.model.FreeStyleProject"
+	}
+	return []string{classFolder, classMultibranch, classJob}[i.kind]
+}
 
 // description is what the item's page says, nil if that is nothing.
 func (i *item) description() any {
