@@ -348,7 +348,7 @@ func TestPodsThatDoNotComeUp(t *testing.T) {
 		logs   bool
 	}{
 		{"crash loop", func(w *world) { w.behaviour[w.of(c)] = crashes }, []string{"CrashLoopBackOff", "kubectl -n prod logs payments-4 -c app --previous"}, 20 * time.Second, true},
-		{"pull", func(w *world) { w.behaviour[w.of(c)] = pullFails }, []string{"ImagePullBackOff", "kubectl -n prod describe pod payments-4"}, 20 * time.Second, true},
+		{"pull", func(w *world) { w.behaviour[w.of(c)] = pullFails }, []string{"ImagePullBackOff", "kubectl -n prod describe pod payments-4", "within 5 minutes, or at once after: kubectl -n prod delete pod payments-4"}, 20 * time.Second, true},
 		{"unschedulable", func(w *world) { w.behaviour[w.of(c)] = unplaceable }, []string{"Unschedulable", "insufficient memory", "make room"}, 2 * time.Minute, true},
 		{"quota", func(w *world) { w.quota = "exceeded quota: pods=3" }, []string{"FailedCreate", "exceeded quota", "kubectl -n prod describe deployment/payments"}, 30 * time.Second, false},
 		{"the controller gives up", func(w *world) {

@@ -233,6 +233,9 @@ func (r *run) diagnose(ctx context.Context, s Stuck, obs []Observation) error {
 	switch s.Reason {
 	case "ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull":
 		e.Next = append(e.Next, fmt.Sprintf("the node cannot pull the image (right to pull, image gone, registry down): kubectl -n %s describe pod %s", ns, s.Pod))
+		if s.Reason == "ImagePullBackOff" || s.Reason == "ErrImagePull" { // a kubelet's longest wait between two pulls
+			e.Next = append(e.Next, fmt.Sprintf("once that is mended the node tries again within 5 minutes, or at once after: kubectl -n %s delete pod %s", ns, s.Pod))
+		}
 	case "CrashLoopBackOff", "RunContainerError":
 		e.Next = append(e.Next, fmt.Sprintf("the target itself ends; configuration or schema may be newer than it: kubectl -n %s logs %s -c %s --previous", ns, s.Pod, s.Container))
 	case "CreateContainerConfigError", "CreateContainerError":
