@@ -140,7 +140,7 @@ func (s *Stage) roles(ctx context.Context, args ...string) ([]object, error) {
 // rollback runs the program as a user of this world does.
 func (s *Stage) rollback(ctx context.Context, args ...string) (outcome, error) {
 	for i, a := range args {
-		for name, r := range s.releases {
+		for name, r := range s.named() {
 			a = strings.NewReplacer("{"+name+"}", r.Digest, "{"+name+".commit}", r.Commit).Replace(a)
 		}
 		args[i] = a

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -83,14 +84,29 @@ func sorted[V any](m map[string]V) []string {
 	return keys
 }
 
+// named are the releases, and what came into being since.
+func (s *Stage) named() map[string]*Release {
+	f, ok := s.world.(*forge)
+	if !ok {
+		return s.releases
+	}
+	all := f.named()
+	maps.Copy(all, s.releases)
+	return all
+}
+
 // mask takes out of a text what differs from run to run, and gives images and commits their names.
 func (s *Stage) mask(text string) string {
-	for name, r := range s.releases {
-		text = strings.ReplaceAll(text, r.Digest, "<image "+name+" in full>")
-		text = strings.ReplaceAll(text, r.Digest[:19], "<image "+name+">")
-		text = strings.ReplaceAll(text, r.Digest[7:19], "<image "+name+" short>")
-		for _, n := range []int{40, 12, 7} {
-			text = strings.ReplaceAll(text, r.Commit[:n], "<commit "+name+">")
+	for name, r := range s.named() {
+		if r.Digest != "" {
+			text = strings.ReplaceAll(text, r.Digest, "<image "+name+" in full>")
+			text = strings.ReplaceAll(text, r.Digest[:19], "<image "+name+">")
+			text = strings.ReplaceAll(text, r.Digest[7:19], "<image "+name+" short>")
+		}
+		if r.Commit != "" {
+			for _, n := range []int{40, 12, 7} {
+				text = strings.ReplaceAll(text, r.Commit[:n], "<commit "+name+">")
+			}
 		}
 	}
 	text = strings.ReplaceAll(text, s.world.Dir(), "DIR")
@@ -180,6 +196,9 @@ func (s *Stage) trace(ctx context.Context) (Trace, error) {
 		for key, v := range at(m, "data").(object) {
 			s.flatten(t, "configmaps."+name+"."+key, v)
 		}
+	}
+	if f, ok := s.world.(*forge); ok {
+		return t, f.trace(s, t)
 	}
 	return t, nil
 }

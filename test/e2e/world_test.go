@@ -136,7 +136,9 @@ var built = time.Date(2026, 11, 2, 9, 0, 0, 0, time.UTC)
 func push(ctx context.Context, w World, service string, releases ...*Release) error {
 	w.Registry().CreateRepository(service)
 	for _, r := range releases {
-		r.Commit = demo.CommitOf(service + ": " + r.Title)
+		if r.Commit == "" { // where there is a repository, it says
+			r.Commit = demo.CommitOf(service + ": " + r.Title)
+		}
 		digest, err := registry.Push(ctx, w.RegistryURL(), service, registry.Image{Content: r.Title, Created: built.Add(-r.Age), Platforms: r.Platforms}, r.Commit, "latest")
 		if err != nil {
 			return err

@@ -217,7 +217,7 @@ func (c *call) labels(i *issue) []obj {
 	out := []obj{}
 	for _, l := range i.labels {
 		out = append(out, obj{
-			"id": c.repo.label(l), "node_id": c.repo.labelNode(l), "url": c.repoURL() + "/labels/" + url.PathEscape(l), "name": l, "description": nil,
+			"id": c.repo.label(l), "node_id": c.repo.labelNode(l), "url": c.repoURL() + "/labels/" + url.PathEscape(l), "name": l, "description": "",
 			"color": "ededed", "default": false,
 		})
 	}

@@ -1,0 +1,280 @@
+package e2e
+
+// The table of scenarios with GitHub and Jenkins.
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/rollback-tools/rollback/internal/fake"
+)
+
+// Commands of the table.
+var (
+	byTag    = on("run", "--reason", "amounts", "--yes")
+	byRevert = on("run", "--method", "revert", "--reason", "amounts", "--yes")
+)
+
+// itself has reverts merged without a person.
+const itself = "    revert: {autoMerge: true}\n"
+
+// firstRevert is the number of the first pull request after those of the releases.
+const firstRevert = 5
+
+// merge has gh merge a pull request, and waits until what that builds is deployed.
+func merge(number, builds int) func(context.Context, *Stage) error {
+	return func(ctx context.Context, s *Stage) error {
+		f := s.world.(*forge)
+		if _, err := f.shell(ctx, f.Dir(), fmt.Sprintf("gh pr merge %d --squash", number)); err != nil {
+			return err
+		}
+		return f.ended(ctx, builds)
+	}
+}
+
+// silent breaks GitHub, and mended all there is.
+func silent(_ context.Context, s *Stage) error {
+	s.world.(*forge).github.Inject(fake.Fault{Drop: true})
+	return nil
+}
+
+func mended(_ context.Context, s *Stage) error {
+	f := s.world.(*forge)
+	f.github.Clear()
+	f.jenkins.Clear()
+	f.breaks.Store(false)
+	return nil
+}
+
+// killedAt kills the program when a request to GitHub comes, which is then done, and its answer lost.
+func killedAt(op string) func(context.Context, *Stage) error {
+	return func(_ context.Context, s *Stage) error {
+		s.world.(*forge).github.Inject(fake.Fault{Op: op, Times: 1, Hold: func(*http.Request) { s.kill() }, After: true, Drop: true})
+		return nil
+	}
+}
+
+// later are changes that come into main after the bad one and are not deployed.
+func later(files map[string]string) func(context.Context, *Stage) error {
+	return func(ctx context.Context, s *Stage) error {
+		if err := coded(ctx, s); err != nil {
+			return err
+		}
+		f := s.world.(*forge)
+		f.webhook.Store(false)
+		commit, err := f.merged(change{name: "later", title: "Round half to even", author: "ledger-dev", age: 5 * time.Minute, files: files})
+		if err != nil {
+			return err
+		}
+		s.releases["later"] = &Release{Commit: commit}
+		f.webhook.Store(true)
+		return nil
+	}
+}
+
+// conflicting is a change to the very line that is to be taken back.
+var conflicting = map[string]string{"ledger.go": ledger("(amount + 50) / 100 * 100")}
+
+const open = "open"
+
+var forgeScenarios = []Scenario{
+	{
+		Name: "a retag and its follow-up", Seed: coded, Options: Options{Config: "    revert: {labels: [rollback, urgent], reviewers: [payments-dev]}\n"},
+		Steps: []Step{
+			{Args: on("plan", "--reason", "amounts")},
+			{Args: byTag, Says: []string{"revert pull request opened"}},
+			{Args: on("status")},
+		},
+		Want: map[string]string{
+			"tags.payments.latest": good, "pulls[5].state": open, "pulls[5].labels": "rollback urgent", "pulls[6].state": "", "builds[1]": "",
+			"pods.payments: Running [app " + good + " running ready=true]": "3",
+		},
+	},
+	{
+		Name: "a retag while GitHub is down", Seed: coded,
+		Steps: []Step{
+			{Before: silent, Args: byTag, Says: []string{"the revert pull request is still owed", "open the revert by"}},
+			{Args: on("status")},
+			{Before: mended, Args: on("revert", "--commit", "{bad.commit}", "--reason", "amounts")},
+		},
+		Want: map[string]string{"tags.payments.latest": good, "pulls[5].state": open, "pulls[6].state": ""},
+	},
+	{
+		Name: "a retag whose follow-up merges by itself", Seed: coded, Options: Options{Config: itself},
+		Steps: []Step{
+			{Args: byTag},
+			{Before: func(ctx context.Context, s *Stage) error { return s.world.(*forge).ended(ctx, 1) }, Args: on("status")},
+		},
+		Want: map[string]string{"pulls[5].state": "merged by rollback-bot", "builds[1]": "pushed <commit merge of 5>: SUCCESS"},
+	},
+	{
+		Name: "a revert that merges by itself", Seed: coded, Options: Options{Config: itself},
+		Steps: []Step{
+			{Args: on("plan", "--method", "revert", "--reason", "amounts")},
+			{Args: byRevert},
+			{Args: on("verify")},
+			{Args: on("status")},
+		},
+		Want: map[string]string{
+			"tags.payments.latest": "<image build 1 in full>", "pulls[5].state": "merged by rollback-bot", "pulls[6].state": "",
+			"builds[1]": "pushed <commit merge of 5>: SUCCESS", "builds[2]": "",
+			"pods.payments: Running [app <image build 1 in full> running ready=true]": "3",
+		},
+	},
+	{
+		Name: "a revert that gh merges", Seed: coded,
+		Steps: []Step{
+			{Args: byRevert, Exit: 3, Says: []string{"merge it: "}},
+			{Args: on("status")},
+			{Before: merge(firstRevert, 1), Args: byRevert},
+			{Args: on("status")},
+		},
+		Want: map[string]string{
+			"tags.payments.latest": "<image build 1 in full>", "builds[1]": "pushed <commit merge of 5>: SUCCESS", "builds[2]": "", "pulls[6].state": "", "pulls[5].state": "merged by payments-lead",
+			"pods.payments: Running [app <image build 1 in full> running ready=true]": "3",
+		},
+	},
+	{
+		Name: "a revert that is closed unmerged", Seed: coded,
+		Steps: []Step{
+			{
+				Before: func(_ context.Context, s *Stage) error { // while the program waits for the merge, which it asks the rules about
+					f := s.world.(*forge)
+					f.github.Inject(fake.Fault{Op: "repos/get-branch-rules", Skip: 1, Times: 1, Hold: func(*http.Request) {
+						if err := f.code.ClosePull(firstRevert, "payments-lead"); err != nil {
+							s.broken(err)
+						}
+					}})
+					return nil
+				},
+				Args: append(byRevert[:len(byRevert):len(byRevert)], "--wait", "merge"), Exit: 1, Says: []string{"was closed without being merged"},
+			},
+			{Args: byRevert, Exit: 3},
+		},
+		Want: map[string]string{"tags.payments.latest": bad, "pulls[5].state": "closed", "pulls[6].state": open, "pulls[7].state": ""},
+	},
+	{
+		Name: "a revert that conflicts", Seed: later(conflicting),
+		Steps: []Step{
+			{Args: byRevert, Exit: 1, Says: []string{"ledger.go", "git cherry-pick"}},
+			{Args: on("revert", "--commit", "{bad.commit}", "--reason", "amounts"), Exit: 1, Says: []string{"ledger.go: ", "Round half to even (#5) (ledger-dev) #5"}},
+		},
+		Want: map[string]string{"tags.payments.latest": bad, "pulls[6].state": ""},
+	},
+	{
+		Name: "a retag whose follow-up conflicts", Seed: later(conflicting),
+		Steps: []Step{{Args: byTag, Says: []string{"still owed", "git cherry-pick"}}, {Args: on("status")}},
+		Want:  map[string]string{"tags.payments.latest": good, "pulls[6].state": ""},
+	},
+	{
+		Name: "a retag, and work went on meanwhile", Seed: later(map[string]string{"fees.go": "package payments\n"}),
+		Steps: []Step{{Args: byTag}, {Args: on("status")}},
+		Want:  map[string]string{"tags.payments.latest": good, "pulls[6].state": open, "pulls[7].state": ""},
+	},
+	{
+		Name: "the build of the revert fails", Seed: coded, Options: Options{Config: itself},
+		Steps: []Step{
+			{
+				Before: func(_ context.Context, s *Stage) error { s.world.(*forge).breaks.Store(true); return nil },
+				Args:   byRevert, Exit: 1, Says: []string{"ended with FAILURE"},
+			},
+			{
+				Before: func(ctx context.Context, s *Stage) error { // somebody builds again
+					f := s.world.(*forge)
+					f.breaks.Store(false)
+					f.jenkins.Push(deployJob, f.code.Head("main"))
+					return f.ended(ctx, 2)
+				},
+				Args: byRevert,
+			},
+		},
+		Want: map[string]string{"builds[1]": "pushed <commit merge of 5>: FAILURE", "builds[2]": "pushed <commit merge of 5>: SUCCESS", "builds[3]": "", "tags.payments.latest": "<image build 2 in full>"},
+	},
+	{
+		Name: "a deploy job without webhook", Seed: coded, Options: Options{Config: itself},
+		Steps: []Step{{
+			Before: func(_ context.Context, s *Stage) error { s.world.(*forge).webhook.Store(false); return nil },
+			Args:   byRevert,
+		}},
+		Want: map[string]string{"builds[1]": "asked for <commit merge of 5>: SUCCESS", "builds[2]": "", "tags.payments.latest": "<image build 1 in full>"},
+	},
+	{
+		Name: "killed when the build was asked for", Seed: coded, Options: Options{Config: itself},
+		Steps: []Step{
+			{
+				Before: func(_ context.Context, s *Stage) error {
+					f := s.world.(*forge)
+					f.webhook.Store(false)
+					f.jenkins.Inject(fake.Fault{Op: "POST buildWithParameters", Times: 1, Hold: func(*http.Request) { s.kill() }, After: true, Drop: true})
+					return nil
+				},
+				Args: byRevert, Exit: killed,
+			},
+			{Before: func(ctx context.Context, s *Stage) error { return s.world.(*forge).ended(ctx, 1) }, Args: byRevert},
+		},
+		Want: map[string]string{"builds[1]": "asked for <commit merge of 5>: SUCCESS", "builds[2]": "", "pulls[6].state": ""},
+	},
+	{
+		Name: "killed when the revert was opened", Seed: coded, Options: Options{Config: itself},
+		Steps: []Step{{Before: killedAt("pulls/create"), Args: byRevert, Exit: killed}, {Args: byRevert}},
+		Want:  map[string]string{"pulls[5].state": "merged by rollback-bot", "pulls[6].state": "", "builds[1]": "pushed <commit merge of 5>: SUCCESS", "builds[2]": ""},
+	},
+	{
+		Name: "killed when the branch was made", Seed: coded, Options: Options{Config: itself},
+		Steps: []Step{{Before: killedAt("git/create-ref"), Args: byRevert, Exit: killed}, {Args: byRevert}},
+		Want:  map[string]string{"pulls[5].state": "merged by rollback-bot", "pulls[6].state": "", "builds[1]": "pushed <commit merge of 5>: SUCCESS", "builds[2]": ""},
+	},
+	{
+		Name: "killed when the revert was merged", Seed: coded, Options: Options{Config: itself},
+		Steps: []Step{
+			{Before: killedAt("pulls/merge"), Args: byRevert, Exit: killed},
+			{Before: func(ctx context.Context, s *Stage) error { return s.world.(*forge).ended(ctx, 1) }, Args: byRevert},
+		},
+		Want: map[string]string{"pulls[5].state": "merged by rollback-bot", "pulls[6].state": "", "builds[1]": "pushed <commit merge of 5>: SUCCESS", "builds[2]": ""},
+	},
+	{
+		Name: "killed while GitHub merges for the follow-up", Seed: later(map[string]string{"fees.go": "package payments\n"}),
+		Steps: []Step{
+			{Before: killedAt("repos/merge"), Args: byTag, Exit: killed},
+			{Args: byTag},
+			{Args: on("status")},
+		},
+		Want: map[string]string{"pulls[6].state": open, "pulls[7].state": "", "tags.payments.latest": good, "workloads.Deployment/payments.generation": "2"},
+	},
+	{
+		Name: "reverted by number, merged, and brought back", Seed: coded,
+		Steps: []Step{
+			{Args: on("revert", "--pr", "4", "--dry-run"), Says: []string{"dry run: nothing was opened"}},
+			{Args: on("revert", "--pr", "4", "--reason", "amounts"), Says: []string{"opened"}},
+			{Args: on("revert", "--commit", "{bad.commit}", "--reason", "amounts"), Says: []string{"adopted"}},
+			{Before: merge(firstRevert, 1), Args: on("revert", "--pr", "4", "--reason", "amounts"), Says: []string{"does not hold it any more"}},
+			{Args: on("reland", "--pr", "5", "--reason", "fixed"), Says: []string{"opened", "Reapply"}},
+			{Before: merge(firstRevert+1, 2), Args: on("reland", "--pr", "5", "--reason", "fixed"), Says: []string{"does not hold it any more"}},
+		},
+		Want: map[string]string{"pulls[5].state": "merged by payments-lead", "pulls[6].state": "merged by payments-lead", "pulls[7].state": "", "builds[3]": ""},
+	},
+	{
+		Name: "everything after a commit is reverted", Seed: coded,
+		Steps: []Step{{Args: on("revert", "--to", "{old.commit}", "--reason", "amounts", "--draft")}},
+		Want:  map[string]string{"pulls[5].state": open, "pulls[5].draft": "true", "pulls[6].state": ""},
+	},
+	{
+		Name: "a commit below the tip is reverted", Seed: coded,
+		Steps: []Step{
+			{Args: on("revert", "--pr", "3", "--reason", "rates are stale", "--dry-run")},
+			{Args: on("revert", "--pr", "3", "--reason", "rates are stale", "--auto-merge")},
+		},
+		Want: map[string]string{"pulls[5].state": "merged by rollback-bot", "pulls[6].state": ""},
+	},
+	{
+		Name: "undone with an open follow-up", Seed: coded,
+		Steps: []Step{
+			{Args: byTag},
+			{Args: on("undo", "--reason", "false alarm", "--yes")},
+			{Args: on("status")},
+		},
+		Want: map[string]string{"tags.payments.latest": bad, "pulls[5].state": open, "pulls[6].state": ""},
+	},
+}
