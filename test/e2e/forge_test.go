@@ -242,9 +242,9 @@ func (f *forge) merged(c change) (string, error) {
 	return f.code.Merge(number, "squash", c.author)
 }
 
-// ended waits until the deploy job has ended so many builds.
-func (f *forge) ended(ctx context.Context, n int) error {
-	return f.jenkins.Wait(ctx, func() bool {
+// deployed waits until the deploy job has ended so many builds, and the pods run what it built.
+func (f *forge) deployed(ctx context.Context, n int) error {
+	err := f.jenkins.Wait(ctx, func() bool {
 		over := 0
 		for _, b := range f.jenkins.Builds(deployJob) {
 			if b.Result() != "" {
@@ -253,6 +253,10 @@ func (f *forge) ended(ctx context.Context, n int) error {
 		}
 		return over >= n
 	})
+	if err != nil {
+		return err
+	}
+	return f.API().rolledOut(ctx, "deployments", f.Namespace(), "payments")
 }
 
 // TestForge plays the scenarios that need GitHub and Jenkins.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/rollback-tools/rollback/internal/fake"
@@ -30,8 +31,13 @@ func merge(number, builds int) func(context.Context, *Stage) error {
 		if _, err := f.shell(ctx, f.Dir(), fmt.Sprintf("gh pr merge %d --squash", number)); err != nil {
 			return err
 		}
-		return f.ended(ctx, builds)
+		return f.deployed(ctx, builds)
 	}
+}
+
+// deployed waits until so many builds are over and deployed.
+func deployed(builds int) func(context.Context, *Stage) error {
+	return func(ctx context.Context, s *Stage) error { return s.world.(*forge).deployed(ctx, builds) }
 }
 
 // silent breaks GitHub, and mended all there is.
@@ -52,6 +58,18 @@ func mended(_ context.Context, s *Stage) error {
 func killedAt(op string) func(context.Context, *Stage) error {
 	return func(_ context.Context, s *Stage) error {
 		s.world.(*forge).github.Inject(fake.Fault{Op: op, Times: 1, Hold: func(*http.Request) { s.kill() }, After: true, Drop: true})
+		return nil
+	}
+}
+
+// killedInFollowUp is killedAt for a request that is made while the pods turn over: not before the program looks at them, and
+// they tell it nothing.
+func killedInFollowUp(op string) func(context.Context, *Stage) error {
+	return func(_ context.Context, s *Stage) error {
+		looks := make(chan struct{})
+		var once sync.Once
+		s.world.Cluster().Inject(fake.Fault{Op: "GET deployments/payments", Hold: func(*http.Request) { once.Do(func() { close(looks) }) }, Hang: true})
+		s.world.(*forge).github.Inject(fake.Fault{Op: op, Times: 1, Hold: func(*http.Request) { <-looks; s.kill() }, After: true, Drop: true})
 		return nil
 	}
 }
@@ -77,7 +95,7 @@ func later(files map[string]string) func(context.Context, *Stage) error {
 // conflicting is a change to the very line that is to be taken back.
 var conflicting = map[string]string{"ledger.go": ledger("(amount + 50) / 100 * 100")}
 
-const open = "open"
+const isOpen = "open"
 
 var forgeScenarios = []Scenario{
 	{
@@ -88,7 +106,7 @@ var forgeScenarios = []Scenario{
 			{Args: on("status")},
 		},
 		Want: map[string]string{
-			"tags.payments.latest": good, "pulls[5].state": open, "pulls[5].labels": "rollback urgent", "pulls[6].state": "", "builds[1]": "",
+			"tags.payments.latest": good, "pulls[5].state": isOpen, "pulls[5].labels": "rollback urgent", "pulls[6].state": "", "builds[1]": "",
 			"pods.payments: Running [app " + good + " running ready=true]": "3",
 		},
 	},
@@ -99,13 +117,13 @@ var forgeScenarios = []Scenario{
 			{Args: on("status")},
 			{Before: mended, Args: on("revert", "--commit", "{bad.commit}", "--reason", "amounts")},
 		},
-		Want: map[string]string{"tags.payments.latest": good, "pulls[5].state": open, "pulls[6].state": ""},
+		Want: map[string]string{"tags.payments.latest": good, "pulls[5].state": isOpen, "pulls[6].state": ""},
 	},
 	{
 		Name: "a retag whose follow-up merges by itself", Seed: coded, Options: Options{Config: itself},
 		Steps: []Step{
 			{Args: byTag},
-			{Before: func(ctx context.Context, s *Stage) error { return s.world.(*forge).ended(ctx, 1) }, Args: on("status")},
+			{Before: deployed(1), Args: on("status")},
 		},
 		Want: map[string]string{"pulls[5].state": "merged by rollback-bot", "builds[1]": "pushed <commit merge of 5>: SUCCESS"},
 	},
@@ -153,7 +171,7 @@ var forgeScenarios = []Scenario{
 			},
 			{Args: byRevert, Exit: 3},
 		},
-		Want: map[string]string{"tags.payments.latest": bad, "pulls[5].state": "closed", "pulls[6].state": open, "pulls[7].state": ""},
+		Want: map[string]string{"tags.payments.latest": bad, "pulls[5].state": "closed", "pulls[6].state": isOpen, "pulls[7].state": ""},
 	},
 	{
 		Name: "a revert that conflicts", Seed: later(conflicting),
@@ -171,7 +189,7 @@ var forgeScenarios = []Scenario{
 	{
 		Name: "a retag, and work went on meanwhile", Seed: later(map[string]string{"fees.go": "package payments\n"}),
 		Steps: []Step{{Args: byTag}, {Args: on("status")}},
-		Want:  map[string]string{"tags.payments.latest": good, "pulls[6].state": open, "pulls[7].state": ""},
+		Want:  map[string]string{"tags.payments.latest": good, "pulls[6].state": isOpen, "pulls[7].state": ""},
 	},
 	{
 		Name: "the build of the revert fails", Seed: coded, Options: Options{Config: itself},
@@ -185,7 +203,7 @@ var forgeScenarios = []Scenario{
 					f := s.world.(*forge)
 					f.breaks.Store(false)
 					f.jenkins.Push(deployJob, f.code.Head("main"))
-					return f.ended(ctx, 2)
+					return f.deployed(ctx, 2)
 				},
 				Args: byRevert,
 			},
@@ -212,7 +230,7 @@ var forgeScenarios = []Scenario{
 				},
 				Args: byRevert, Exit: killed,
 			},
-			{Before: func(ctx context.Context, s *Stage) error { return s.world.(*forge).ended(ctx, 1) }, Args: byRevert},
+			{Before: deployed(1), Args: byRevert},
 		},
 		Want: map[string]string{"builds[1]": "asked for <commit merge of 5>: SUCCESS", "builds[2]": "", "pulls[6].state": ""},
 	},
@@ -230,18 +248,24 @@ var forgeScenarios = []Scenario{
 		Name: "killed when the revert was merged", Seed: coded, Options: Options{Config: itself},
 		Steps: []Step{
 			{Before: killedAt("pulls/merge"), Args: byRevert, Exit: killed},
-			{Before: func(ctx context.Context, s *Stage) error { return s.world.(*forge).ended(ctx, 1) }, Args: byRevert},
+			{Before: deployed(1), Args: byRevert},
 		},
 		Want: map[string]string{"pulls[5].state": "merged by rollback-bot", "pulls[6].state": "", "builds[1]": "pushed <commit merge of 5>: SUCCESS", "builds[2]": ""},
 	},
 	{
 		Name: "killed while GitHub merges for the follow-up", Seed: later(map[string]string{"fees.go": "package payments\n"}),
 		Steps: []Step{
-			{Before: killedAt("repos/merge"), Args: byTag, Exit: killed},
-			{Args: byTag},
+			{Before: killedInFollowUp("repos/merge"), Args: byTag, Exit: killed},
+			{
+				Before: func(ctx context.Context, s *Stage) error {
+					s.world.Cluster().Clear()
+					return s.world.(*forge).deployed(ctx, 0)
+				},
+				Args: byTag,
+			},
 			{Args: on("status")},
 		},
-		Want: map[string]string{"pulls[6].state": open, "pulls[7].state": "", "tags.payments.latest": good, "workloads.Deployment/payments.generation": "2"},
+		Want: map[string]string{"pulls[6].state": isOpen, "pulls[7].state": "", "tags.payments.latest": good, "workloads.Deployment/payments.generation": "2"},
 	},
 	{
 		Name: "reverted by number, merged, and brought back", Seed: coded,
@@ -258,7 +282,7 @@ var forgeScenarios = []Scenario{
 	{
 		Name: "everything after a commit is reverted", Seed: coded,
 		Steps: []Step{{Args: on("revert", "--to", "{old.commit}", "--reason", "amounts", "--draft")}},
-		Want:  map[string]string{"pulls[5].state": open, "pulls[5].draft": "true", "pulls[6].state": ""},
+		Want:  map[string]string{"pulls[5].state": isOpen, "pulls[5].draft": "true", "pulls[6].state": ""},
 	},
 	{
 		Name: "a commit below the tip is reverted", Seed: coded,
@@ -275,6 +299,6 @@ var forgeScenarios = []Scenario{
 			{Args: on("undo", "--reason", "false alarm", "--yes")},
 			{Args: on("status")},
 		},
-		Want: map[string]string{"tags.payments.latest": bad, "pulls[5].state": open, "pulls[6].state": ""},
+		Want: map[string]string{"tags.payments.latest": bad, "pulls[5].state": isOpen, "pulls[6].state": ""},
 	},
 }
