@@ -202,9 +202,9 @@ type opened struct {
 	err  error
 }
 
-// followUpLimit bounds the work on the pull request, followUpWait how long the end of a run waits for it, and followUpTidy
-// how much of that is left for the work to end in good order once it was told to. It never delays the rollback: by the time
-// the pods are proven it has usually long been open.
+// followUpLimit bounds the work on the pull request, followUpWait how long the end of a run waits for it, and then for its
+// merge where that is wanted, and followUpTidy how much of that is left for the work to end in good order once it was told to.
+// It never delays the rollback: by the time the pods are proven it has usually long been open.
 const (
 	followUpLimit = 60 * time.Second
 	followUpWait  = 5 * time.Second
@@ -229,14 +229,6 @@ func (r *run) followUp(ctx context.Context) (Outcome, string, error) {
 		for try := 1; ; try++ {
 			if done.res, done.err = w.Reverter.Revert(work, req); try == followUpTries || !passing(done.err) || !pause(work, followUpPause) {
 				break
-			}
-		}
-		if done.err == nil && w.Place.Followed.AutoMerge && w.PullRequests != nil && done.res.PR.Number > 0 && done.res.PR.State == PullOpen {
-			if state, err := w.PullRequests.Merge(work, done.res.PR.Number); err != nil {
-				done.res.Notes = append(done.res.Notes, "auto-merge was not possible: "+err.Error())
-			} else {
-				done.auto = true
-				done.res.PR.State = state.PR.State
 			}
 		}
 		o.result <- done
@@ -267,6 +259,22 @@ func (o *owing) wait(ctx context.Context) {
 	}
 }
 
+// merge has the forge merge the pull request, where the configuration says so. It is asked when the pods are proven and not
+// before: the merge starts a build, and what that deploys would stand where the target is looked for.
+func (o *owing) merge(ctx context.Context, w World) {
+	if !w.Place.Followed.AutoMerge || w.PullRequests == nil || o.err != nil || o.res.PR.Number == 0 || o.res.PR.State != PullOpen {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, followUpWait)
+	defer cancel()
+	state, err := w.PullRequests.Merge(ctx, o.res.PR.Number)
+	if err != nil {
+		o.res.Notes = append(o.res.Notes, "auto-merge was not possible: "+err.Error())
+		return
+	}
+	o.auto, o.res.PR.State = true, state.PR.State
+}
+
 func (r *run) due() time.Time { return r.entry.StartedAt.Add(r.World.Place.Followed.due()).UTC() }
 
 // revertRequest is the revert of what this run takes back.
@@ -295,6 +303,9 @@ func (r *run) settle(ctx context.Context) {
 	if !o.seen {
 		o.seen = true
 		o.wait(ctx)
+		if r.done(StepVerify) {
+			o.merge(ctx, r.World)
+		}
 		e := Event{Type: "followup.opened", Data: map[string]any{"due": o.due.Due}}
 		outcome := StepDone
 		switch {

@@ -286,6 +286,31 @@ func TestFollowUpOfAResumedRun(t *testing.T) {
 	})
 }
 
+// The merge of the follow-up starts a build, and that a deploy: it waits until the pods are proven, however long that takes,
+// and a rollback that is not proven merges nothing.
+func TestFollowUpMergesAfterTheProof(t *testing.T) {
+	inForge(t, func(t *testing.T, w *world, f *forge) {
+		w.place.Followed.AutoMerge = true
+		w.behaviour[w.of(c)] = neverReady
+		p := w.process("ann")
+		_, err := p.run(toPrevious)
+		exitIs(t, err, Unverified)
+		if o := w.stored().FollowUp; o == nil || o.PR != 10 || o.Done || p.asked("Merge ") != 0 {
+			t.Errorf("owed %+v, asked for the merge %d times", o, p.asked("Merge "))
+		}
+		w.behaviour[w.of(c)] = healthy
+		p = w.process("ann")
+		mustRun(t, p, toPrevious)
+		if o := w.stored().FollowUp; o == nil || o.PR != 10 || !o.Done {
+			t.Errorf("owed %+v", o)
+		}
+		proof := slices.IndexFunc(p.steps, func(s StepState) bool { return s.Name == StepVerify && s.Outcome == StepDone })
+		if proof < 0 || p.asked("Merge ") != 1 || p.callAt("Merge ").Before(p.steps[proof].At) {
+			t.Errorf("the merge was asked for %d times, first at %s: %+v", p.asked("Merge "), p.callAt("Merge "), p.steps)
+		}
+	})
+}
+
 // After a target that did not come up, another one: what is undone is everything since what ran at first.
 func TestFollowUpOfAnotherTarget(t *testing.T) {
 	inForge(t, func(t *testing.T, w *world, f *forge) {
