@@ -147,6 +147,7 @@ var masks = []struct {
 	{regexp.MustCompile(`\b(payments|web)-[0-9a-f]{8,10}\b`), "$1-HASH"},
 	{regexp.MustCompile(`started (\d+m)?(\d+s)? ago`), "started … ago"},
 	{regexp.MustCompile(`\b(27h|4)\d*m? ago`), "${1}… ago"}, // a minute may pass in a scenario
+	{regexp.MustCompile(`\b\d+m\d+s\b`), "Ns"},
 	{regexp.MustCompile(`\b\d+(\.\d+)?( ?)(ms|s)\b`), "N${2}s"},
 	{regexp.MustCompile(`Image size: \d+ bytes`), "Image size: N bytes"},
 	{regexp.MustCompile(`\(\d+ times\)`), "(N times)"},
