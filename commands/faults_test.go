@@ -11,6 +11,7 @@ import (
 
 	"github.com/rollback-tools/rollback/internal/demo"
 	"github.com/rollback-tools/rollback/internal/fake"
+	"github.com/rollback-tools/rollback/internal/fake/github"
 	"github.com/rollback-tools/rollback/internal/fake/kube"
 	"github.com/rollback-tools/rollback/internal/rollback"
 )
@@ -81,6 +82,11 @@ func refusing(status int, reason string, header http.Header) func(outside) fake.
 			f.Body = kube.StatusBody(status, reason, "injected "+reason)
 		case "ecr":
 			f.Body = fmt.Sprintf(`{"__type":%q,"message":"injected %s"}`, reason+"Exception", reason)
+		case "github": // some proxies repeat what they were sent
+			f.Body = fmt.Sprintf(`{"message":"injected %s for Bearer %s","documentation_url":"https://docs.github.com/rest","status":"%d"}`, reason, github.Token, status)
+		case "jenkins":
+			f.Header.Set("Content-Type", "text/html;charset=utf-8")
+			f.Body = "<html><body><h2>HTTP ERROR " + reason + "</h2></body></html>"
 		default:
 			f.Header.Set("Content-Type", "text/xml")
 			f.Body = fmt.Sprintf("<ErrorResponse><Error><Type>Sender</Type><Code>%s</Code><Message>injected</Message></Error></ErrorResponse>", reason)

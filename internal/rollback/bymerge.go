@@ -108,7 +108,7 @@ func (r *run) merge(ctx context.Context) (Outcome, string, error) {
 	for {
 		state, err := look()
 		switch {
-		case err != nil && !passing(err):
+		case err != nil && !waits(err):
 			return "", "", &Error{Exit: r.exit(), What: fmt.Sprintf("pull request #%d could not be merged", m.PR), Err: err, Next: fixes(err)}
 		case err == nil && state.PR.State == PullMerged && state.PR.MergeCommit != "":
 			m.Commit = state.PR.MergeCommit
@@ -138,12 +138,17 @@ func (r *run) merge(ctx context.Context) (Outcome, string, error) {
 	}
 }
 
+// waits tells whether it helps to wait after a failure of the forge or of Jenkins: their credentials come with the process, and
+// one that was refused is not refreshed while it waits.
+func waits(err error) bool { return passing(err) && KindOf(err) != Expired }
+
 // build follows the build that ships the merge commit: the one that the merge started, or one started here. While a build is
 // in flight that may hold the merge, none is started.
 func (r *run) build(ctx context.Context) (Outcome, string, error) {
 	m, f := &r.entry.Merge, r.World.Place.Followed
 	deadline := time.Now().Add(r.Limits.Build)
 	asked := time.Now().Add(r.Limits.Webhook) // until then the merge itself may start the build
+	told := false                             // that they cannot be read
 	var b Build
 	for b.Job == "" {
 		builds, err := r.World.Builds.Newest(ctx, f.Job)
@@ -160,8 +165,11 @@ func (r *run) build(ctx context.Context) (Outcome, string, error) {
 			}
 		}
 		switch {
-		case err != nil && !passing(err):
+		case err != nil && !waits(err):
 			return "", "", &Error{Exit: r.exit(), What: "the builds of " + f.Job + " cannot be read", Err: err, Next: fixes(err)}
+		case err != nil && !told:
+			told = true
+			r.note("the builds of %s cannot be read; still trying: %s", f.Job, err)
 		case len(found) > 0:
 			if err := r.along(found[0]); err != nil {
 				return "", "", err

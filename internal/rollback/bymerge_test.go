@@ -200,14 +200,19 @@ func TestByMergeWaits(t *testing.T) {
 			t.Errorf("asked %d times", p.asked("Merge "))
 		}
 	})
-	inMerge(t, func(t *testing.T, w *world, f *forge) { // a right that is missing does not pass
-		p := w.process("ann")
-		p.limits.Merge = time.Hour
-		p.faults = []*fault{{op: "Merge ", do: refuse, kind: Denied, times: -1}}
-		_, err := p.run(byMerge)
-		exitIs(t, err, Failed)
-		says(t, err, "pull request #10 could not be merged", "denied", NotChanged, "run again when the cause is gone")
-	})
+	for _, kind := range []CallKind{Denied, Expired} { // a right that is missing does not pass, nor does a token that was refused
+		inMerge(t, func(t *testing.T, w *world, f *forge) {
+			p := w.process("ann")
+			p.limits.Merge = time.Hour
+			p.faults = []*fault{{op: "Merge ", do: refuse, kind: kind, times: -1}}
+			_, err := p.run(byMerge)
+			exitIs(t, err, Failed)
+			says(t, err, "pull request #10 could not be merged", string(kind), NotChanged, "run again when the cause is gone")
+			if p.asked("Merge ") != 1 {
+				t.Errorf("%s: asked %d times", kind, p.asked("Merge "))
+			}
+		})
+	}
 	// Meanwhile production is burning: the same command by tag goes on with the entry, and owes the same pull request.
 	inForge(t, func(t *testing.T, w *world, f *forge) {
 		_, err := w.process("ann").run(byMerge)
@@ -573,6 +578,9 @@ func TestByMergeTellsTheTruth(t *testing.T) {
 		}, Failed, "not changed", "merged as"},
 		{"merged, the build cannot be read", func(_ *world, _ *forge, p *process) {
 			p.faults = []*fault{{op: "Newest", do: refuse, kind: Denied, times: -1}}
+		}, Failed, "not changed; the revert is merged as " + short + " and not deployed", ""},
+		{"merged, Jenkins refuses the token", func(_ *world, _ *forge, p *process) {
+			p.faults = []*fault{{op: "Newest", do: refuse, kind: Expired, times: -1}}
 		}, Failed, "not changed; the revert is merged as " + short + " and not deployed", ""},
 		{"deployed, its image cannot be read", func(_ *world, _ *forge, p *process) {
 			p.faults = []*fault{{op: "Images " + string(mergeCommit(10)), do: refuse, kind: Denied, times: -1}}

@@ -116,7 +116,7 @@ func (f *forge) deploy(ctx context.Context, b *jenkins.Build) string {
 	}
 	if err == nil {
 		b.Stage("Deploy")
-		stamp := object{"kubectl.kubernetes.io/restartedAt": time.Now().UTC().Format(time.RFC3339)}
+		stamp := object{"kubectl.kubernetes.io/restartedAt": time.Now().UTC().Format(time.RFC3339Nano)} // kubectl: to the second, in which the rollback may have restarted it
 		err = f.API().merge(ctx, "deployments", f.Namespace(), "payments", object{"spec": object{"template": object{"metadata": object{"annotations": stamp}}}})
 	}
 	if err != nil {

@@ -113,7 +113,22 @@ func (s *Stage) mask(text string) string {
 	for _, m := range masks {
 		text = m.re.ReplaceAllString(text, m.by)
 	}
-	return eventLines(text)
+	return eventLines(stepLines(text))
+}
+
+// stepForm is a step as a plan lists it.
+var stepForm = regexp.MustCompile(`(?m)^ +(?:steps +)?\d+\. (\S+) +(.*)$`)
+
+// stepLines tells the end of each step in one way: a step that takes a second is announced before, and its text is not repeated
+// when it has ended.
+func stepLines(text string) string {
+	for _, m := range stepForm.FindAllStringSubmatch(text, -1) {
+		name, what := regexp.QuoteMeta(fmt.Sprintf("%-9s ", m[1])), regexp.QuoteMeta(m[2])
+		text = regexp.MustCompile(`(?m)^► `+name+what+`\n`).ReplaceAllString(text, "")
+		text = regexp.MustCompile(`(?m)^([✔✗] `+name+`)`+what+`: `).ReplaceAllString(text, "$1")
+		text = regexp.MustCompile(`(?m)^([✔✗] `+name+`)`+what+`$`).ReplaceAllString(text, "${1}done")
+	}
+	return text
 }
 
 // eventLines makes one line of each run of event lines: which the program sees in time depends on the clock. Those of the
