@@ -147,10 +147,11 @@ func TestForgeFaultsInRetag(t *testing.T) {
 				n.wantNoToken(r)
 				n.wantJournalWhole()
 				r.wantText(t, "production: proven")
-				owed := n.record().FollowUp
-				if owed == nil || owed.Due.IsZero() {
-					t.Fatalf("owed: %+v\n%s", owed, r)
+				debts := n.record().Open()
+				if len(debts) != 1 || debts[0].Due.IsZero() {
+					t.Fatalf("owed: %+v\n%s", debts, r)
 				}
+				owed := debts[0]
 				if list := n.reverts(r); owed.URL != "" {
 					if len(list) != 1 || owed.PR != list[0].Number || !list[0].Open {
 						t.Errorf("owed is #%d, of %+v\n%s", owed.PR, list, r)

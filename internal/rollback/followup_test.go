@@ -295,13 +295,13 @@ func TestFollowUpMergesAfterTheProof(t *testing.T) {
 		p := w.process("ann")
 		_, err := p.run(toPrevious)
 		exitIs(t, err, Unverified)
-		if o := w.stored().FollowUp; o == nil || o.PR != 10 || o.Done || p.asked("Merge ") != 0 {
+		if o := w.owed(); o == nil || o.PR != 10 || o.Done || p.asked("Merge ") != 0 {
 			t.Errorf("owed %+v, asked for the merge %d times", o, p.asked("Merge "))
 		}
 		w.behaviour[w.of(c)] = healthy
 		p = w.process("ann")
 		mustRun(t, p, toPrevious)
-		if o := w.stored().FollowUp; o == nil || o.PR != 10 || !o.Done {
+		if o := w.owed(); o == nil || o.PR != 10 || !o.Done {
 			t.Errorf("owed %+v", o)
 		}
 		proof := slices.IndexFunc(p.steps, func(s StepState) bool { return s.Name == StepVerify && s.Outcome == StepDone })

@@ -248,8 +248,8 @@ func (f *forge) seenByGH(ctx context.Context, t *testing.T, pulls []github.Pull)
 		t.Errorf("%s: status names %d services, want 1", f.Name(), len(status.Services))
 		return
 	}
-	for _, of := range [][]string{{"followUp"}, {"last", "merge"}} {
-		number := num(status.Services[0], append(of, "pr")...)
+	for _, of := range append(items(status.Services[0], "owed"), at(status.Services[0], "last", "merge")) {
+		number := num(of, "pr")
 		if number == 0 {
 			continue
 		}
@@ -259,14 +259,14 @@ func (f *forge) seenByGH(ctx context.Context, t *testing.T, pulls []github.Pull)
 			continue
 		}
 		g := list[i]
-		if _, path, _ := strings.Cut(g.URL, "github.com"); path == "" || !strings.HasSuffix(str(status.Services[0], append(of, "url")...), path) {
-			t.Errorf("%s: #%d is %s to status, %s to gh", f.Name(), number, str(status.Services[0], append(of, "url")...), g.URL)
+		if _, path, _ := strings.Cut(g.URL, "github.com"); path == "" || !strings.HasSuffix(str(of, "url"), path) {
+			t.Errorf("%s: #%d is %s to status, %s to gh", f.Name(), number, str(of, "url"), g.URL)
 		}
-		if commit := str(status.Services[0], append(of, "commit")...); commit != "" && (g.MergeCommit == nil || g.MergeCommit.OID != commit) {
+		if commit := str(of, "commit"); commit != "" && (g.MergeCommit == nil || g.MergeCommit.OID != commit) {
 			t.Errorf("%s: #%d was merged as %s to status, as %v to gh", f.Name(), number, commit, g.MergeCommit)
 		}
-		if at(status.Services[0], append(of, "done")...) == true && g.State != "MERGED" {
-			t.Errorf("%s: #%d is done to status, %s to gh", f.Name(), number, g.State)
+		if state := str(of, "prState"); state != "" && !strings.EqualFold(state, g.State) {
+			t.Errorf("%s: #%d is %s to status, %s to gh", f.Name(), number, state, g.State)
 		}
 	}
 }
