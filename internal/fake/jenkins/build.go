@@ -43,6 +43,9 @@ type Build struct {
 	commits       []string
 	log           strings.Builder
 	waitsForAgent bool
+	questions     []*question
+	stages        []stage
+	artifacts     map[string]string // by path
 }
 
 // Builds are a job's builds, oldest first.
@@ -158,6 +161,7 @@ func (b *Build) print(text string) {
 func (b *Build) Stage(name string) {
 	b.s.mu.Lock()
 	defer b.s.mu.Unlock()
+	b.stages = append(b.stages, stage{name, b.s.options.Now()})
 	b.print(note(b.job.Freestyle, "STAGE") + "[Pipeline] stage\n" + note(b.job.Freestyle, "STAGE-"+name) + "[Pipeline] { (" + name + ")\n")
 }
 
@@ -217,6 +221,8 @@ func note(none bool, text string) string {
 	return "\x1b[8mha:////" + base64.StdEncoding.EncodeToString([]byte("note of "+text)) + "\x1b[0m"
 }
 
+func (b *Build) id() string { return fmt.Sprint(b.number) }
+
 func (b *Build) path() string { return fmt.Sprintf("%s/%d", b.job.path(), b.number) }
 
 // tell is the build as the remote API tells it. The caller holds mu.
@@ -230,9 +236,14 @@ func (b *Build) tell(root string) object {
 	if !building {
 		duration = b.end.Sub(b.start).Milliseconds()
 	}
+	artifacts := []any{}
+	for _, path := range slices.Sorted(maps.Keys(b.artifacts)) {
+		name := path[strings.LastIndexByte(path, '/')+1:]
+		artifacts = append(artifacts, object{"displayPath": name, "fileName": name, "relativePath": path})
+	}
 	return object{
-		"_class": classBuild, "actions": actions(b.values, b.job.Parameters, b.user, b.commits), "building": building, "inProgress": building,
-		"result": result, "number": b.number, "id": fmt.Sprint(b.number), "queueId": b.queue, "url": root + b.path() + "/",
+		"_class": classBuild, "artifacts": artifacts, "actions": actions(b.values, b.job.Parameters, b.user, b.commits), "building": building, "inProgress": building,
+		"result": result, "number": b.number, "id": b.id(), "queueId": b.queue, "url": root + b.path() + "/",
 		"timestamp": b.start.UnixMilli(), "duration": duration, "estimatedDuration": 61000, "displayName": fmt.Sprintf("#%d", b.number),
 		"fullDisplayName": fmt.Sprintf("%s #%d", strings.ReplaceAll(b.job.name, "/", " » "), b.number), "description": nil, "keepLog": false,
 	}

@@ -91,4 +91,5 @@ var fieldNames = map[string]bool{
 	"causes": true, "userId": true, "shortDescription": true, "choices": true, "executable": true, "cancelled": true, "name": true, "value": true,
 	"description": true, "jobs": true, "disabled": true, "buildable": true, "property": true, "builds": true, "inQueue": true,
 	"nextBuildNumber": true, "queueItem": true, "concurrentBuild": true, "url": true,
+	"artifacts": true, "relativePath": true,
 }

@@ -72,6 +72,8 @@ func (s *Server) operation(r *http.Request) string {
 		name = "job"
 	case len(rest) == 1 || rest[1] == "api":
 		name = "build"
+	case rest[1] == "artifact":
+		name = "artifact"
 	default:
 		name = rest[len(rest)-1]
 	}
@@ -278,6 +280,19 @@ func (s *Server) serveBuild(w http.ResponseWriter, r *http.Request, user string,
 		return
 	}
 	b := i.builds[n-1]
+	if len(rest) > 1 {
+		switch rest[1] {
+		case "input":
+			s.serveInput(w, r, user, b, rest[2:])
+			return
+		case "wfapi":
+			s.serveWorkflow(w, r, user, b, rest[2:])
+			return
+		case "artifact":
+			s.serveArtifact(w, r, b, rest[2:])
+			return
+		}
+	}
 	switch path := strings.Join(rest[1:], "/"); path {
 	case "":
 		page(w, http.StatusOK, fmt.Sprintf("%s #%d", i.base(), n), "")

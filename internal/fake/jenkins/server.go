@@ -66,6 +66,7 @@ type Server struct {
 	signIn     int // how many requests are still sent to the sign-in page
 	script     Script
 	violations []string
+	noRestAPI  bool // the plugin pipeline-rest-api is missing
 }
 
 // New makes an empty controller that knows UserName. Close it when done.
