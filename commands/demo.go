@@ -197,6 +197,7 @@ func (e *Env) demoServe(ctx context.Context, p *printer, w *demo.World) error {
 	p.line("")
 	p.line("  rollback status --environment prod")
 	p.line("  rollback run --service payments --environment prod")
+	p.line("  rollback trigger --service payments --environment prod   the same by a job in Jenkins, which asks for approval")
 	p.line("")
 	p.line("^C ends it and removes everything.")
 	<-ctx.Done()

@@ -67,7 +67,7 @@ func (e *Env) connectBuilds(s *site) error {
 }
 
 // jenkinsOf prepares Jenkins for a scope; nil without a URL.
-func (e *Env) jenkinsOf(s config.Scoped) (*jenkins.Controller, error) {
+func (e *Env) jenkinsOf(s config.Scoped, change ...func(*jenkins.Config)) (*jenkins.Controller, error) {
 	j := s.Jenkins
 	if j.URL == "" {
 		return nil, nil
@@ -76,7 +76,11 @@ func (e *Env) jenkinsOf(s config.Scoped) (*jenkins.Controller, error) {
 	if j.User == "" || token == "" {
 		return nil, rollback.UsageErrorf("jenkins.url is set: jenkins.user and the variable %s must be set, too", j.TokenEnv)
 	}
-	return jenkins.New(jenkins.Config{URL: j.URL, User: j.User, Token: token, CAFile: j.CAFile})
+	cfg := jenkins.Config{URL: j.URL, User: j.User, Token: token, CAFile: j.CAFile}
+	for _, f := range change {
+		f(&cfg)
+	}
+	return jenkins.New(cfg)
 }
 
 var (

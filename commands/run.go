@@ -23,7 +23,7 @@ import (
 func (e *Env) commands() []*cli.Command {
 	return []*cli.Command{
 		e.statusCommand(), e.candidatesCommand(), e.planCommand(), e.runCommand(),
-		e.retagCommand(), e.restartCommand(), e.verifyCommand(), e.revertCommand(), e.relandCommand(), e.undoCommand(),
+		e.retagCommand(), e.restartCommand(), e.verifyCommand(), e.revertCommand(), e.relandCommand(), e.undoCommand(), e.triggerCommand(),
 		e.doctorCommand(), e.permissionsCommand(), e.jobsCommand(), e.initCommand(), e.demoCommand(), e.completionCommand(),
 	}
 }

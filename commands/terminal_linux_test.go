@@ -43,15 +43,20 @@ func newTerminal(t *testing.T) (*terminal, *os.File) {
 // sit starts the program on a terminal, standard output in a file as `rollback … | tee` has it.
 func (n *night) sit(c call) (*terminal, *process) {
 	n.t.Helper()
-	term, slave := newTerminal(n.t)
+	return sit(n.t, n.Env(os.Environ()), n.Dir, c)
+}
+
+func sit(t *testing.T, env []string, dir string, c call) (*terminal, *process) {
+	t.Helper()
+	term, slave := newTerminal(t)
 	self, err := os.Executable()
-	must(n.t, err)
-	p := &process{Cmd: exec.Command(self, c.args...), t: n.t, args: c.args, ended: make(chan struct{})}
-	p.Env = append(append(n.Env(os.Environ()), asProgram+"=1", "TZ=UTC", "TERM=xterm"), c.env...)
-	p.Dir = n.Dir
+	must(t, err)
+	p := &process{Cmd: exec.Command(self, c.args...), t: t, args: c.args, ended: make(chan struct{})}
+	p.Env = append(append(slices.Clone(env), asProgram+"=1", "TZ=UTC", "TERM=xterm"), c.env...)
+	p.Dir = dir
 	p.Stdin, p.Stdout, p.Stderr = slave, &p.stdout, slave
 	p.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
-	must(n.t, p.Start())
+	must(t, p.Start())
 	_ = slave.Close()
 	go func() {
 		defer close(term.read)
@@ -61,7 +66,7 @@ func (n *night) sit(c call) (*terminal, *process) {
 		_ = p.Cmd.Wait()
 		close(p.ended)
 	}()
-	n.t.Cleanup(func() {
+	t.Cleanup(func() {
 		select {
 		case <-p.ended:
 		default:

@@ -282,9 +282,9 @@ func right(q request, resp *http.Response) string {
 		return strings.Replace(id, "hudson.model.Hudson.", "Overall/", 1)
 	}
 	switch q.endpoint[strings.LastIndexByte(q.endpoint, '/')+1:] {
-	case "build", "buildWithParameters":
+	case "build", "buildWithParameters", "submit":
 		return "Job/Build"
-	case "stop", "term", "kill", "cancelItem":
+	case "stop", "term", "kill", "cancelItem", "abort":
 		return "Job/Cancel"
 	case "createItem":
 		return "Job/Create"

@@ -73,42 +73,7 @@ func (c *Controller) read(ctx context.Context, b rollback.Build, t *tail) (more 
 // escapes of the build's programs are passed on. A Jenkins that is away is waited for. It returns what it saw last; when
 // that is over and there is an error all the same, the log could not be read to its end.
 func (c *Controller) Follow(ctx context.Context, b rollback.Build, w io.Writer) (rollback.Build, error) {
-	var t *tail
-	if w != nil {
-		t = &tail{filter: &noteFilter{to: w}}
-		defer func() { _ = t.filter.Flush() }()
-	}
-	var lost time.Time // since when Jenkins has not answered
-	for {
-		now, err := c.Look(ctx, b)
-		if err == nil {
-			b = now
-			if t != nil && b.Number > 0 {
-				err = c.readAll(ctx, b, t)
-			}
-			if b.Over() {
-				return b, err
-			}
-		}
-		switch {
-		case err == nil:
-			lost = time.Time{}
-		case !passing(err) || ctx.Err() != nil:
-			return b, err
-		case lost.IsZero():
-			lost = time.Now()
-		case time.Since(lost) >= c.patience:
-			return b, err
-		}
-		select {
-		case <-ctx.Done():
-			if err == nil {
-				err = &rollback.CallError{System: system, Op: "follow " + b.String(), Kind: rollback.Unreachable, Err: context.Cause(ctx)}
-			}
-			return b, err
-		case <-c.r.pause(c.poll):
-		}
-	}
+	return c.follow(ctx, b, w, nil, func(rollback.Build, error, bool) time.Duration { return c.poll })
 }
 
 // readAll reads a log to where it is now; that of a build that is over, to its end.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -108,6 +109,22 @@ var reads = []struct {
 		_, err := c.CreateFolder(ctx, "deploy", "")
 		return err
 	}},
+	{"Inputs", "GET pendingInputActions", func(ctx context.Context, c *Controller) error {
+		_, err := c.Inputs(ctx, rollback.Build{Job: web, Number: 1})
+		return err
+	}},
+	{"Inputs, one by one", "GET proceed", func(ctx context.Context, c *Controller) error {
+		_, err := c.probed(ctx, rollback.Build{Job: web, Number: 1}, []string{"RollbackApprove"})
+		return err
+	}},
+	{"Artifacts", "GET build", func(ctx context.Context, c *Controller) error {
+		_, err := c.Artifacts(ctx, rollback.Build{Job: web, Number: 1})
+		return err
+	}},
+	{"Artifact", "GET artifact", func(ctx context.Context, c *Controller) error {
+		_, err := c.Artifact(ctx, rollback.Build{Job: web, Number: 1}, "record/result.txt", isResult)
+		return err
+	}},
 	{"SetEnabled", "GET job", func(ctx context.Context, c *Controller) error { _, err := c.SetEnabled(ctx, web, false); return err }},
 }
 
@@ -147,7 +164,8 @@ func TestEveryFaultOfEveryRead(t *testing.T) {
 				s.Inject(injected)
 				err := a.do(ctxFor(t), c)
 				switch {
-				case a.name == "Look, queue item" && f.name == "404": // forgotten: found among the builds
+				// A forgotten item is found among the builds; the plugin that lists inputs may be missing.
+				case f.name == "404" && slices.Contains([]string{"Look, queue item", "Inputs", "Inputs, one by one"}, a.name):
 					if err != nil {
 						t.Fatal(err)
 					}

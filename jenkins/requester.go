@@ -116,7 +116,7 @@ type request struct {
 	query                  map[string]string
 	accept, contentType    string
 	body                   []byte
-	out                    any // *string, *stream, or what JSON is decoded into
+	out                    any // *string, *stream, a reader, or what JSON is decoded into
 	crumbField, crumb      string
 }
 
@@ -195,12 +195,19 @@ func take(q request, resp *http.Response, alive func()) error {
 	if s, ok := q.out.(*stream); ok {
 		return s.take(resp, alive)
 	}
-	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	limit := int64(maxAnswer)
+	own, isOwn := q.out.(reader)
+	if isOwn {
+		limit = own.limit()
+	}
+	b, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	switch {
 	case err != nil:
 		return err
-	case len(b) > maxAnswer:
-		return &foreign{fmt.Sprintf("an answer larger than %d MB", maxAnswer>>20)}
+	case int64(len(b)) > limit:
+		return &foreign{fmt.Sprintf("an answer larger than %d MB", limit>>20)}
+	case isOwn:
+		return own.read(media, b)
 	}
 	if q.accept == asXML && media != asXML && media != "text/xml" {
 		return &foreign{fmt.Sprintf("an answer of type %q in place of XML", media)}

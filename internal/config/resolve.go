@@ -91,6 +91,7 @@ const (
 	NeedNothing  Need = iota // the scope may be incomplete
 	NeedRegistry             // the registry's kind, account and region, or host
 	NeedCluster              // the cluster and the namespace
+	NeedJenkins              // Jenkins' URL and user; only where it is named: most commands do without Jenkins
 )
 
 // Resolve decides the settings of one scope. Everything wrong or missing is reported at once; without needs both the
@@ -396,6 +397,9 @@ func (s Scoped) missing(f *File, choices map[string]chosen, needs []Need, good v
 			choice("cluster", "cluster.context", "cluster.eks", "cluster.inCluster")
 		}
 		keys = append(keys, "namespace")
+	}
+	if slices.Contains(needs, NeedJenkins) {
+		keys = append(keys, "jenkins.url", "jenkins.user")
 	}
 	for _, key := range keys {
 		if x, _ := Lookup(key); s.origins[key] == "" && !slices.Contains(s.PerService, key) && !refused(key) {

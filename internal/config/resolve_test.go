@@ -356,6 +356,9 @@ cluster.region is not set: --cluster-region, ROLLBACK_CLUSTER_REGION or environm
 registry.host is not set: --registry-host, ROLLBACK_REGISTRY_HOST or environments.prod.registry.host in rollback.yaml`},
 		{why: "registry only", f: f, scope: "payments/bare", needs: []Need{NeedRegistry}, want: `
 no registry is chosen: --registry-account, ROLLBACK_REGISTRY_ACCOUNT or registry.account; --registry-host, ROLLBACK_REGISTRY_HOST or registry.host, the keys under environments.bare in rollback.yaml`},
+		{why: "Jenkins only", f: &File{}, scope: "payments/prod", needs: []Need{NeedJenkins}, want: `
+jenkins.url is not set: --jenkins-url, ROLLBACK_JENKINS_URL or environments.prod.jenkins.url in rollback.yaml
+jenkins.user is not set: --jenkins-user, ROLLBACK_JENKINS_USER or environments.prod.jenkins.user in rollback.yaml`},
 		{why: "bad values are not reported as missing, too", f: &File{}, scope: "payments/prod",
 			flags: map[string]string{"registry-account": "123", "registry-region": "x", "cluster-context": "", "namespace": "A", "workloads": "deploy/a,,pod/b", "confirm": "yes", "tag": "{x}"}, want: `
 --tag "{x}": there is no placeholder {x}: known are {service} and {environment}

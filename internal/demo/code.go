@@ -33,6 +33,7 @@ func (w *World) startCode() (err error) {
 		return err
 	}
 	w.Jenkins.AddJob(Job, jenkins.Job{Parameters: []jenkins.Parameter{{Name: BuildParameter}}, Script: w.deploy})
+	w.addRollbackJob()
 	w.GitHub.OnMerge(func(p github.Push) {
 		if p.Repository == Repo && p.Branch == "main" && w.webhook.Load() {
 			w.Jenkins.Push(Job, p.After)

@@ -44,8 +44,10 @@ type Options struct {
 	Extra string
 	// Nodes are the names of the nodes; none means three.
 	Nodes []string
-	// Code adds GitHub, on real git, and Jenkins with the deploy job.
+	// Code adds GitHub, on real git, and Jenkins with the deploy job and the one-click job.
 	Code bool
+	// Environ is what builds find in their environment beside the world's; nil means that of this process.
+	Environ []string
 }
 
 // World is a running loopback world.
@@ -67,6 +69,7 @@ type World struct {
 
 	puller  *kube.Puller
 	pace    time.Duration
+	environ []string
 	webhook atomic.Bool // whether a merge starts the deploy job
 	servers []*http.Server
 	ca      []byte // PEM
@@ -115,7 +118,8 @@ func Start(o Options) (w *World, err error) {
 	if w.ClusterURL, err = w.serve(w.Cluster, &cert); err != nil {
 		return w, err
 	}
-	if w.pace = o.Pace; o.Code {
+	w.pace, w.environ = o.Pace, o.Environ
+	if o.Code {
 		if err = w.startCode(); err != nil {
 			return w, err
 		}

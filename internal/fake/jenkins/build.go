@@ -119,6 +119,9 @@ func (b *Build) Job() string { return b.job.name }
 // Number counts from 1.
 func (b *Build) Number() int { return b.number }
 
+// User is who started it, "" for a push.
+func (b *Build) User() string { return b.user }
+
 // Asked is the commit that the push which started the build is about, "" for a build that somebody started.
 func (b *Build) Asked() string { return b.asked }
 

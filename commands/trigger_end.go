@@ -1,0 +1,114 @@
+package commands
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/rollback-tools/rollback/internal/rollback"
+)
+
+// gone is the end of a call that has lost sight of its build.
+func (t *trigger) gone(b rollback.Build, err error) error {
+	lost := &rollback.Error{Exit: rollback.Unverified, What: fmt.Sprintf("%s cannot be followed any more, and may be at work", b), Err: err, Production: "not known from here"}
+	if fix := rollback.FixOf(err); fix != "" {
+		lost.Next = append(lost.Next, fix)
+	}
+	lost.Next = append(lost.Next, "follow it again: "+t.again(), t.status())
+	if perr := t.print(b, nil, lost); perr != nil {
+		return perr
+	}
+	return lost
+}
+
+// finish tells how a build ended: as the record that it left says, and without one as far as its result goes. waiting tells
+// that it ended at a question of ours.
+func (t *trigger) finish(ctx context.Context, b rollback.Build, waiting bool) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type read struct {
+		kv  map[string]string
+		err error
+	}
+	reading := make(chan read, 1)
+	if b.Number > 0 {
+		go func() {
+			kv, err := t.result(ctx, b)
+			reading <- read{kv, err}
+		}()
+	} else {
+		reading <- read{}
+	}
+	var r read
+	select {
+	case r = <-reading:
+	case <-t.signals: // the build is over: there is nothing to ask about
+		r.err = fmt.Errorf("interrupted")
+	}
+	err := t.ended(b, r.kv, r.err, waiting)
+	if r.err == nil {
+		t.dropNote() // the same flags are a new request from now on
+	}
+	if perr := t.print(b, r.kv, err); perr != nil {
+		return perr
+	}
+	return err
+}
+
+// ended is the exit code of the rollback in the build, as an error for people.
+func (t *trigger) ended(b rollback.Build, kv map[string]string, readErr error, waiting bool) error {
+	how := fmt.Sprintf("%s ended %s", b, b.Result)
+	fail := func(exit rollback.Exit, what, production string, next ...string) error {
+		if b.URL != "" {
+			next = append(next, "its log: "+b.URL+"console")
+		}
+		if !slices.ContainsFunc(next, func(n string) bool { return strings.Contains(n, t.status()) }) {
+			next = append(next, t.status())
+		}
+		return &rollback.Error{Exit: exit, What: what, Production: production, Next: next}
+	}
+	switch {
+	case b.State == rollback.BuildCancelled:
+		return fail(rollback.Failed, fmt.Sprintf("%s was taken out of the queue before it started", b), rollback.NotChanged, "the same again: "+t.again())
+	case kv != nil:
+		exit, err := strconv.Atoi(kv["exit"])
+		if err != nil || exit > int(rollback.Refused) { // ended by a signal, or not by this program
+			return fail(rollback.Unverified, fmt.Sprintf("%s; its record says exit %s: %s", how, kv["exit"], kv["message"]), or(kv["production"], "not known"))
+		}
+		next := slices.DeleteFunc(strings.Split(kv["next"], " | "), func(n string) bool { return strings.TrimSpace(n) == "" })
+		if exit != 0 {
+			return fail(rollback.Exit(exit), how+": "+or(kv["message"], "exit "+kv["exit"]), or(kv["production"], "see its log"), next...)
+		}
+		t.screen.line(t.screen.p.green("✔ ") + or(kv["message"], how))
+		if b.Result != "SUCCESS" {
+			t.screen.line("! the rollback is done; the build did something else as well and " + how)
+		}
+		if kv["production"] != "" {
+			t.screen.line("  production: " + kv["production"])
+		}
+		for _, n := range next {
+			t.screen.line("  next: " + n)
+		}
+		return nil
+	}
+	without := " and left no record of " + t.scope.String()
+	if readErr != nil {
+		without = "; its record could not be read (" + readErr.Error() + ")"
+	}
+	switch {
+	case b.Result == "SUCCESS":
+		t.screen.line("! " + how + without + ": see for yourself with " + t.status())
+		return nil
+	case b.Result == "UNSTABLE":
+		return fail(rollback.Pending, how+without, "see its log", "the same again: "+t.again())
+	case b.Result == "NOT_BUILT":
+		return fail(rollback.Failed, how, rollback.NotChanged, "the same again: "+t.again())
+	case b.Result == "ABORTED" && waiting && readErr == nil:
+		return fail(rollback.Refused, how+" at its question, before anything was run", rollback.NotChanged)
+	case t.dry:
+		return fail(rollback.Failed, how+without+"; it was a dry run", rollback.NotChanged)
+	}
+	return fail(rollback.Unverified, how+without, "not known: it may be half done")
+}
