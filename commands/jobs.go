@@ -62,6 +62,15 @@ type jobWork struct {
 	err   error
 }
 
+// alike is the same for jobs that fail for the same reason.
+func (w *jobWork) alike() string {
+	var call *rollback.CallError
+	if errors.As(w.err, &call) {
+		return strings.ReplaceAll(fmt.Sprint(call.Kind, call.Code, call.Fix, call.Maybe), w.Job, "")
+	}
+	return strings.ReplaceAll(w.Why, w.Job, "")
+}
+
 func (w *jobWork) fail(err error) {
 	w.Action, w.Done, w.Why, w.err = jobFailed, false, err.Error(), err
 }
@@ -86,7 +95,9 @@ func (e *Env) jobsCommand() *cli.Command {
 			Description: "For every service listed under services, in every environment; --service and --environment narrow it, and make the job of a\n" +
 				"service that only patterns carry. Each job is where jenkins.rollbackJob says, in folders that are made as well.\n\n" +
 				"Nothing is written that is as it should be. A job that somebody changed by hand, or that was made otherwise, is shown\n" +
-				"and left alone: exit 5, unless --adopt. Whatever else is in a job's configuration stays as it is; no job is ever deleted.",
+				"and left alone: exit 5, unless --adopt. Whatever else is in a job's configuration stays as it is; no job is ever deleted.\n\n" +
+				"The Jenkins user needs Overall/Read, and Job/Read, Job/Create and Job/Configure where the jobs are. docs/examples has the\n" +
+				"same jobs for Job DSL and for configuration as code.",
 			Flags: e.scopeFlags(adopt, optDryRun, optYes, optJSON),
 			Action: func(c *cli.Context) error {
 				sw, err := e.switches(c, adopt, optDryRun, optYes, optJSON)
@@ -514,16 +525,17 @@ var jobWords = []struct{ action, done, would string }{
 // tellJobs prints what was done, or would be: differences on standard output, the rest for people.
 func (e *Env) tellJobs(places []*jobsAt, report *jobsReport, asJSON bool) {
 	p, data := e.printer(), e.data()
-	failed := map[string][]string{} // by what it says: 231 jobs that fail alike are one line
+	failed := map[string][]*jobWork{} // those that fail alike are one line
 	var order []string
 	for _, a := range places {
 		for _, w := range a.jobs {
 			switch {
 			case w.Action == jobFailed:
-				if failed[w.Why] == nil {
-					order = append(order, w.Why)
+				alike := w.alike()
+				if failed[alike] == nil {
+					order = append(order, alike)
 				}
-				failed[w.Why] = append(failed[w.Why], w.Job)
+				failed[alike] = append(failed[alike], w)
 				continue
 			case w.Action == jobLeave:
 				p.line(p.yellow("! ") + w.Job + " " + w.Why + ", and is left alone")
@@ -539,13 +551,12 @@ func (e *Env) tellJobs(places []*jobsAt, report *jobsReport, asJSON bool) {
 			}
 		}
 	}
-	for _, why := range order {
-		names := failed[why]
-		text := names[0]
-		if more := len(names) - 1; more > 0 {
-			text += fmt.Sprintf(" and %d more", more)
+	for _, alike := range order {
+		first, text := failed[alike][0], ""
+		if more := len(failed[alike]) - 1; more > 0 {
+			text = fmt.Sprintf(" and %d more", more)
 		}
-		p.line(p.red("✗ ") + text + ": " + why)
+		p.line(p.red("✗ ") + first.Job + text + ": " + first.Why)
 	}
 	for _, s := range report.Strays {
 		p.line(p.yellow("! ") + s + " was made by rollback, and no service that rollback.yaml lists leads to it: list the service, or delete the job in Jenkins")

@@ -429,6 +429,72 @@ func TestJobsWithOddValues(t *testing.T) {
 	c.apply("--yes", "--environment", "prod").wantExit(t, 0).wantText(t, "2 up to date\n")
 }
 
+// Jobs may be anywhere: at the top, or in folders of their own for each service. However many there are, what lies beside them is
+// not listed.
+func TestJobsAnywhere(t *testing.T) {
+	t.Parallel()
+	for pattern, x := range map[string]struct {
+		jobs     []string
+		listings int // of the first run
+	}{
+		"{service}-in-{environment}":             {[]string{"payments-in-prod", "web-in-prod", "payments-in-staging", "web-in-staging"}, 1},
+		"{environment}/ops/{service}":            {[]string{"prod/ops/payments", "prod/ops/web", "staging/ops/payments", "staging/ops/web"}, 2},
+		"ops/{service}/rollback/{environment}":   {[]string{"ops/payments/rollback/prod", "ops/web/rollback/prod", "ops/payments/rollback/staging", "ops/web/rollback/staging"}, 1},
+		"a b/{environment}/Zürich ☂ {service}.x": {[]string{"a b/prod/Zürich ☂ payments.x", "a b/staging/Zürich ☂ web.x"}, 1},
+	} {
+		t.Run(pattern, func(t *testing.T) {
+			t.Parallel()
+			c := newControlled(t, strings.Replace(acmeJobs, "user: rollback}", fmt.Sprintf("user: rollback, rollbackJob: %q}", pattern), 1))
+			c.AddJob("other/payments", fakejenkins.Job{})
+			c.apply("--dry-run").wantExit(t, 0).wantText(t, "4 to create")
+			if n := c.Count("*"); n != x.listings {
+				t.Errorf("%d calls to list, want %d", n, x.listings)
+			}
+			c.apply("--yes").wantExit(t, 0).wantText(t, "4 created\n")
+			for _, name := range x.jobs {
+				if !strings.Contains(c.job(name).Script, "rollbackPipeline(") {
+					t.Errorf("%s: %+v", name, c.job(name))
+				}
+			}
+			c.Reset()
+			c.apply("--yes").wantExit(t, 0).wantText(t, "4 up to date\n")
+			if n := c.Count("*"); n != x.listings+4 {
+				t.Errorf("%d calls", n)
+			}
+		})
+	}
+}
+
+// Two who apply at the same time: one set of jobs, and both are content.
+func TestJobsAtOnce(t *testing.T) {
+	t.Parallel()
+	c := newControlled(t, acmeJobs)
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			if r := c.apply("--yes"); r.code != 0 {
+				t.Errorf("%s", r)
+			}
+		})
+	}
+	wg.Wait()
+	c.apply("--yes").wantExit(t, 0).wantText(t, "4 up to date\n")
+}
+
+// Rights that are missing are named, each with what it is needed for; the rest is done.
+func TestJobsWithoutRights(t *testing.T) {
+	t.Parallel()
+	c := newControlled(t, acmeJobs)
+	c.Deny("Job/Create")
+	c.apply("--yes").wantExit(t, rollback.Failed).wantText(t, "rollback/prod/payments and 3 more", "the right Job/Create", "4 failed")
+	c.Deny()
+	c.apply("--yes", "--environment", "prod").wantExit(t, 0)
+	c.Deny("Job/Configure")
+	c.apply("--yes").wantExit(t, rollback.Failed).wantText(t, "rollback/prod/payments and 1 more", "it was asked for, but could not be looked at", "4 failed", "the right Job/Configure")
+	c.Deny()
+	c.apply("--yes").wantExit(t, 0).wantText(t, "4 up to date\n")
+}
+
 // A company's worth of services: one listing, and two calls for each job that is made, one for each that is as it should be.
 func TestJobsOfManyServices(t *testing.T) {
 	t.Parallel()

@@ -192,3 +192,23 @@ func TestBarsFit(t *testing.T) {
 		}
 	}
 }
+
+// Before the first write of jobs a person is asked, and sees what would be written.
+func TestJobsTerminal(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{Code: true})
+	args := []string{"jobs", "apply", "--service", "payments", "--environment", "prod"}
+	for _, answer := range []string{"\n", "n\n", "\x04", "\x03"} {
+		term, p := n.sit(call{args: args})
+		term.types("Create 1 on "+n.JenkinsURL+"? [y/N] ", answer)
+		term.end(p).wantExit(t, rollback.Refused).wantText(t, "create  rollback/prod/payments", "not confirmed", "production: not changed")
+	}
+	if n.Jenkins.Count("POST *") > 0 {
+		t.Error("written, and nobody agreed")
+	}
+	term, p := n.sit(call{args: args})
+	term.types("[y/N] ", "y\n")
+	term.end(p).wantExit(t, 0).wantText(t, "created  rollback/prod/payments", "1 created")
+	term, p = n.sit(call{args: args}) // nothing to do: nothing to ask
+	term.end(p).wantExit(t, 0).wantText(t, "1 up to date")
+}

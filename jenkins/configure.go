@@ -268,8 +268,9 @@ func proven(err error) error {
 // unproven is a failure after which nobody knows whether it was done.
 func unproven(err error) error {
 	var f *rollback.CallError
-	if errors.As(err, &f) {
+	if errors.As(err, &f) && !f.Maybe {
 		f.Maybe = true
+		f.Err = fmt.Errorf("it was asked for, but could not be looked at: %w", f.Err)
 	}
 	return err
 }
