@@ -87,6 +87,7 @@ type jobsAt struct {
 
 func (e *Env) jobsCommand() *cli.Command {
 	adopt := option{name: "adopt", usage: "take over jobs of that name that were changed by hand or made otherwise: what is ours in them is set anew", flag: true}
+	dry := option{name: "dry-run", usage: "print what would be written, as differences of values, and write nothing", flag: true}
 	return &cli.Command{
 		Name: "jobs", Category: set, Usage: "the one-click jobs in Jenkins",
 		Description: "One job for each service and environment, with a page \"Build with Parameters\" on which a rollback is one click.",
@@ -98,9 +99,9 @@ func (e *Env) jobsCommand() *cli.Command {
 				"and left alone: exit 5, unless --adopt. Whatever else is in a job's configuration stays as it is; no job is ever deleted.\n\n" +
 				"The Jenkins user needs Overall/Read, and Job/Read, Job/Create and Job/Configure where the jobs are. docs/examples has the\n" +
 				"same jobs for Job DSL and for configuration as code.",
-			Flags: e.scopeFlags(adopt, optDryRun, optYes, optJSON),
+			Flags: e.scopeFlags(adopt, dry, optYes, optJSON),
 			Action: func(c *cli.Context) error {
-				sw, err := e.switches(c, adopt, optDryRun, optYes, optJSON)
+				sw, err := e.switches(c, adopt, dry, optYes, optJSON)
 				if err != nil {
 					return err
 				}
@@ -611,7 +612,7 @@ func jobsOutcome(ctx context.Context, places []*jobsAt) error {
 	}
 	if left := counted(places, func(w *jobWork) bool { return w.Action == jobLeave }); left > 0 {
 		return &rollback.Error{Exit: rollback.Refused, What: fmt.Sprintf("%s left alone", count(left, "job was", "jobs were")), Production: rollback.NotChanged,
-			Next: append([]string{"bring into rollback.yaml what should stay of it; this gives up what was changed by hand:"}, adopt...)}
+			Next: append([]string{"bring into rollback.yaml what should stay of it; to take it over, and give up what is there instead of ours:"}, adopt...)}
 	}
 	return nil
 }

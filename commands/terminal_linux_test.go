@@ -197,6 +197,7 @@ func TestBarsFit(t *testing.T) {
 func TestJobsTerminal(t *testing.T) {
 	t.Parallel()
 	n := newNight(t, demo.Options{Code: true})
+	n.Jenkins.Remove(demo.RollbackJob)
 	args := []string{"jobs", "apply", "--service", "payments", "--environment", "prod"}
 	for _, answer := range []string{"\n", "n\n", "\x04", "\x03"} {
 		term, p := n.sit(call{args: args})
