@@ -677,6 +677,34 @@ func TestUnified(t *testing.T) {
 	}
 }
 
+// The mark of a job must stay what it is from one version of the program to the next, or every job would look changed by hand.
+func TestMark(t *testing.T) {
+	t.Parallel()
+	p := marked(jenkins.Pipeline{
+		Description: "Takes payments back.", Script: "rollbackPipeline(\n    service: 'payments'\n)", Sandbox: true,
+		Parameters: []jenkins.JobParameter{{Class: "Choice", Name: "METHOD", Description: "how", Choices: []string{"retag", "revert"}}, {Class: "Boolean", Name: "DRY", Default: "false"}},
+	})
+	if want := "Takes payments back.\n[rollback jobs apply 1.e654b815c822.bf493ae47869]"; p.Description != want {
+		t.Errorf("%q, want %q", p.Description, want)
+	}
+	if again := marked(unmarked(p)); again.Description != p.Description || markOf(p) != markOf(unmarked(p)) {
+		t.Errorf("%q: the mark counts itself", again.Description)
+	}
+	for description, ok := range map[string]bool{
+		p.Description: true, p.Description + "\nmore": true, "[rollback jobs apply 2.000000000000.111111111111]": true,
+		"": false, "rollback jobs apply": false, "[rollback jobs apply 1.0.1]": false, "Written by \"rollback jobs apply\"": false,
+	} {
+		if _, got := markIn(description); got != ok {
+			t.Errorf("%q: %t", description, got)
+		}
+	}
+	other := p
+	other.Description = "[rollback jobs apply 2.000000000000.111111111111]"
+	if !edited(other, p) {
+		t.Error("what another version wrote is taken for ours")
+	}
+}
+
 func TestLiteral(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{

@@ -139,9 +139,13 @@ func unmarked(p jenkins.Pipeline) jenkins.Pipeline {
 // markOf is the mark that fits a job's values.
 func markOf(p jenkins.Pipeline) mark {
 	p = unmarked(p)
-	parameters := p.Parameters
-	p.Parameters, p.ByRun = nil, false
-	return mark{markVersion, digest(p), digest(parameters)}
+	// Spelt out, so that a field more in the type does not make strangers of all jobs there are.
+	values := []any{p.Description, p.Script, p.Sandbox, p.Disabled, p.Source, strings.Join(p.Triggers, "\n")}
+	parameters := []any{}
+	for _, q := range p.Parameters {
+		parameters = append(parameters, []any{q.Class, q.Name, q.Description, q.Default, strings.Join(q.Choices, "\n")})
+	}
+	return mark{markVersion, digest(values), digest(parameters)}
 }
 
 // marked is a job with the mark that fits it.
