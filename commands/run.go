@@ -378,8 +378,9 @@ func (e *Env) agree(ctx context.Context, question string, right func(text string
 		err  error
 	}
 	answered := make(chan reply, 1)
-	go func() {
-		text, err := e.ask(question)
+	fmt.Fprint(e.Stderr, question)
+	go func() { // it may outlive the question, so all it does is read
+		text, err := e.answer()
 		answered <- reply{text, err}
 	}()
 	declined := &rollback.Error{Exit: rollback.Refused, What: "not confirmed", Production: rollback.NotChanged}
@@ -398,6 +399,11 @@ func (e *Env) agree(ctx context.Context, question string, right func(text string
 // ask reads one line from the terminal.
 func (e *Env) ask(question string) (string, error) {
 	fmt.Fprint(e.Stderr, question)
+	return e.answer()
+}
+
+// answer reads the line that was asked for.
+func (e *Env) answer() (string, error) {
 	var line []byte
 	r := bufio.NewReaderSize(e.Stdin, 1) // no more than the line: what follows belongs to the next question
 	for {

@@ -403,7 +403,9 @@ func (e *Env) askRegistry(ctx context.Context, file *config.File, given config.G
 		s := &report.Services[i]
 		scoped, err := file.Resolve(rollback.Scope{Service: s.Service, Environment: report.Environment}, given, config.NeedRegistry)
 		if err != nil {
+			mu.Lock() // those asked before are on their way
 			report.NotRead = append(report.NotRead, "registry of "+s.Service+": "+err.Error())
+			mu.Unlock()
 			continue
 		}
 		if shared[scoped.Registry] == nil {

@@ -192,6 +192,7 @@ func (rn Runner) Run(ctx context.Context, s *Survey, p *Plan) (*Result, error) {
 		}
 		r.step(step, StepState{Name: step.Name, Outcome: StepStarted, At: time.Now().UTC()})
 		if err := r.journal(Event{Type: "step.intent", Step: step.Name, Text: step.Text}); err != nil {
+			r.step(step, StepState{Name: step.Name, Outcome: StepFailed, At: time.Now().UTC(), Detail: err.Error()}) // what was begun is ended
 			return r.end(step, err)
 		}
 		outcome, detail, err := act(ctx)

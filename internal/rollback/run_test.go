@@ -563,6 +563,12 @@ func TestJournalCannotBeWritten(t *testing.T) {
 				if rec := w.stored(); rec.Lock != nil {
 					t.Error("the lock was left behind")
 				}
+				// Whoever reports was told the end of every step that began.
+				if _, step, ok := strings.Cut(tt.at, "step.intent "); ok {
+					if last := p.steps[len(p.steps)-1]; last.Name != step || last.Outcome != StepFailed {
+						t.Errorf("step %+v", last)
+					}
+				}
 			})
 		})
 	}
