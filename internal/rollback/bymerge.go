@@ -334,7 +334,7 @@ func (r *run) deployed(ctx context.Context) (Outcome, string, error) {
 	dog := watchdog{patience: r.Limits.Patience}
 	missing := ""
 	var where []string
-	err := r.watch(ctx, time.Now().Add(r.Limits.Rollout), nil, func(obs []Observation, now time.Time) (bool, error) {
+	err := r.watch(ctx, vigil{deadline: time.Now().Add(r.Limits.Rollout)}, func(obs []Observation, now time.Time) (bool, error) {
 		r.prove(obs)
 		where = nil
 		var progress []Progress

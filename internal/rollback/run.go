@@ -146,6 +146,8 @@ type run struct {
 	dumb    bool // the journal failed after production was touched; said once
 	owing   *owing
 	branch  branch
+	hints   <-chan struct{} // that something changed in the cluster; nil before anybody waits
+	sight   *sight          // what ended the rollout
 	started time.Time
 }
 
@@ -181,7 +183,7 @@ func (rn Runner) Run(ctx context.Context, s *Survey, p *Plan) (*Result, error) {
 	if p.Method == MethodRevert {
 		acts[StepRollout] = r.deployed
 	}
-	for _, step := range p.Steps {
+	for i, step := range p.Steps {
 		// What is left after the proof is to write it down: that is done even if the run is told to stop.
 		if ctx.Err() != nil && (step.Name != StepRecord || errors.Is(context.Cause(ctx), errLockLost)) {
 			return r.end(step, r.stopped(ctx))
@@ -220,7 +222,8 @@ func (rn Runner) Run(ctx context.Context, s *Survey, p *Plan) (*Result, error) {
 		if err != nil {
 			return r.end(step, err)
 		}
-		if step.Name != StepRecord {
+		// The last word comes at once: a write in the background would only be in its way.
+		if next := i + 1; step.Name != StepRecord && (next == len(p.Steps) || p.Steps[next].Name != StepRecord) {
 			r.keeper.update(r.entryInto)
 		}
 	}

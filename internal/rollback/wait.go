@@ -6,26 +6,47 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
+
+// errNotRead stands for an answer that was not asked for yet.
+var errNotRead = errors.New("not read")
 
 // errDeadline is the cause of a wait that took too long.
 var errDeadline = errors.New("deadline")
 
+// sight is one look at the workloads.
+type sight struct {
+	obs []Observation
+	at  time.Time
+}
+
+// vigil says how the workloads are watched.
+type vigil struct {
+	deadline time.Time
+	// due, if set, is when a look is worth taking even if nothing changes.
+	due *time.Time
+	// known is a look that was taken a moment ago, in place of the first one. It is never the last: what ends a vigil was read
+	// for it.
+	known *sight
+	// beside, if set, is done at the same time as each look that comes when due has passed.
+	beside func(context.Context)
+}
+
 // watch looks at the affected workloads again and again until see says it is enough. A look that fails for a passing
 // reason is repeated until the deadline: losing the API server is not a failed rollback. It returns see's error, or
-// errDeadline, or the end of ctx. due, if set, is when a look is worth taking even if nothing changes.
-func (r *run) watch(ctx context.Context, deadline time.Time, due *time.Time, see func([]Observation, time.Time) (done bool, err error)) error {
+// errDeadline, or the end of ctx.
+func (r *run) watch(ctx context.Context, v vigil, see func([]Observation, time.Time) (done bool, err error)) error {
+	deadline, due := v.deadline, v.due
 	var refs []Ref
 	for _, w := range r.survey.Affected {
 		refs = append(refs, w.Ref)
 	}
-	var changes <-chan struct{}
-	if r.World.Watcher != nil {
-		wctx, stop := context.WithCancel(ctx)
-		defer stop()
-		changes = r.World.Watcher.Changes(wctx, r.plan.Namespace)
+	if r.World.Watcher != nil && r.hints == nil { // it goes on from step to step, to the end of the run
+		r.hints = r.World.Watcher.Changes(ctx, r.plan.Namespace)
 	}
+	changes := r.hints
 	lost := ""
 	for {
 		if !time.Now().Before(deadline) {
@@ -36,7 +57,20 @@ func (r *run) watch(ctx context.Context, deadline time.Time, due *time.Time, see
 		}
 		began := time.Now()
 		lctx, cancel := context.WithDeadline(ctx, deadline)
-		obs, err := r.World.Cluster.Observe(lctx, refs)
+		var obs []Observation
+		var err error
+		now := time.Now
+		known := v.known != nil
+		if known {
+			obs, now = v.known.obs, func() time.Time { return v.known.at }
+		} else {
+			var beside sync.WaitGroup
+			if v.beside != nil && due != nil && !due.IsZero() && !began.Before(*due) {
+				beside.Go(func() { v.beside(lctx) })
+			}
+			obs, err = r.World.Cluster.Observe(lctx, refs)
+			beside.Wait()
+		}
 		late := lctx.Err() != nil
 		cancel()
 		wait := r.Limits.Poll
@@ -51,10 +85,11 @@ func (r *run) watch(ctx context.Context, deadline time.Time, due *time.Time, see
 			if gone := unseen(refs, obs); gone != "" {
 				return &Error{Exit: Unverified, What: gone + " is gone: somebody deleted it while this run was at work"}
 			}
-			done, err := see(obs, time.Now())
-			if done || err != nil {
+			done, err := see(obs, now())
+			if done && !known || err != nil {
 				return err
 			}
+			v.known = nil
 		case late && lost == "" && time.Since(began) < r.Limits.Retry: // cut short by our own deadline, not by a cluster that hangs
 			return errDeadline
 		case !passing(err) && !late:
@@ -113,8 +148,8 @@ func (r *run) rollout(ctx context.Context) (Outcome, string, error) {
 	dog := watchdog{patience: r.Limits.Patience}
 	notes := map[Ref]string{}
 	var last []Observation
-	err := r.watch(ctx, time.Now().Add(r.Limits.Rollout), nil, func(obs []Observation, now time.Time) (bool, error) {
-		last = obs
+	err := r.watch(ctx, vigil{deadline: time.Now().Add(r.Limits.Rollout)}, func(obs []Observation, now time.Time) (bool, error) {
+		last, r.sight = obs, nil
 		r.prove(obs)
 		all := true
 		var progress []Progress
@@ -133,6 +168,7 @@ func (r *run) rollout(ctx context.Context) (Outcome, string, error) {
 			r.Report.Progress(progress)
 		}
 		if all {
+			r.sight = &sight{obs, now}
 			return true, nil
 		}
 		if s := dog.look(obs, r.entry.Stamp, now); s != nil {
@@ -279,7 +315,15 @@ func (r *run) verify(ctx context.Context) (Outcome, string, error) {
 	var before map[string]string
 	missing := ""
 	start := time.Now()
-	err := r.watch(ctx, start.Add(r.Limits.Settle+verifyGrace), &due, func(obs []Observation, now time.Time) (bool, error) {
+	// The tag is looked at together with the pods: whatever restarts from now on must find the target there.
+	var images []Image
+	tagErr := errNotRead
+	beside := func(ctx context.Context) {
+		images, tagErr = r.World.Registry.Images(ctx, r.survey.Repository.Name, r.plan.Tag)
+	}
+	known := r.sight // the settle time begins when the rollout was seen to be over
+	r.sight = nil
+	err := r.watch(ctx, vigil{deadline: start.Add(r.Limits.Settle + verifyGrace), due: &due, known: known, beside: beside}, func(obs []Observation, now time.Time) (bool, error) {
 		r.prove(obs)
 		missing = ""
 		desired := 0
@@ -320,11 +364,11 @@ func (r *run) verify(ctx context.Context) (Outcome, string, error) {
 			r.Report.Progress(progress)
 		}
 		if missing != "" {
-			since, due = time.Time{}, time.Time{}
+			since, due, tagErr = time.Time{}, time.Time{}, errNotRead
 			return false, nil
 		}
 		if since.IsZero() || flapped {
-			since, due = now, now.Add(r.Limits.Settle)
+			since, due, tagErr = now, now.Add(r.Limits.Settle), errNotRead // what was read of the tag is old
 		}
 		return now.Sub(since) >= r.Limits.Settle, nil
 	})
@@ -341,10 +385,11 @@ func (r *run) verify(ctx context.Context) (Outcome, string, error) {
 	if err != nil {
 		return "", "", err
 	}
-	// Last look at the tag: whatever restarts from now on must find the target there.
-	images, err := r.World.Registry.Images(ctx, r.survey.Repository.Name, r.plan.Tag)
-	if err != nil {
-		return "", "", &Error{Exit: r.verifyExit(), What: "the pods run the target, but the tag could not be read at the end", Err: err}
+	if tagErr != nil {
+		beside(ctx)
+	}
+	if tagErr != nil {
+		return "", "", &Error{Exit: r.verifyExit(), What: "the pods run the target, but the tag could not be read at the end", Err: tagErr}
 	}
 	r.tagNow = ""
 	for _, i := range images {
