@@ -117,6 +117,14 @@ func TestRevertByHandPays(t *testing.T) {
 		t.Errorf("told twice:\n%s", again)
 	}
 
+	// GitHub is down: the record's word stands, and that it could not be asked is said.
+	n.GitHub.Inject(fake.Fault{Op: "pulls/get", Status: 500, Header: map[string][]string{"Content-Type": {"application/json; charset=utf-8"}}, Body: `{"message":"Server Error"}`})
+	down := n.do(call{args: scoped("status")}).wantExit(t, 0).wantText(t, "! not read: pull requests of payments: ")
+	if !regexp.MustCompile(fmt.Sprintf(`revert-pr #%d due in \d+m`, owed[0].PR)).MatchString(down.stdout) {
+		t.Errorf("status does not tell:\n%s", down)
+	}
+	n.GitHub.Clear()
+
 	// Merged in the browser: paid, whatever the record says.
 	n.Webhook(false)
 	if _, err := n.Code.Merge(owed[0].PR, "squash", "payments-lead"); err != nil {
