@@ -6,10 +6,14 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/rollback-tools/rollback/internal/fake"
+	"github.com/rollback-tools/rollback/internal/fake/github"
 )
 
 // Commands of the table.
@@ -88,6 +92,50 @@ func later(files map[string]string) func(context.Context, *Stage) error {
 		}
 		s.releases["later"] = &Release{Commit: commit}
 		f.webhook.Store(true)
+		return nil
+	}
+}
+
+// byHand does what the last command printed for a revert that conflicts, in a clone, with one file resolved as it must be.
+func byHand(path, content string) func(context.Context, *Stage) error {
+	return func(ctx context.Context, s *Stage) error {
+		f := s.world.(*forge)
+		dir, err := os.MkdirTemp(scratch, "hand")
+		if err != nil {
+			return err
+		}
+		// gh wants a remote at github.com; the clone of somebody who has no loopback GitHub has one.
+		if _, err := f.shell(ctx, dir, `git clone --quiet "$REMOTE" work && git -C work remote add github "https://github.com/$GH_REPO.git"`); err != nil {
+			return err
+		}
+		clone, conflicts := filepath.Join(dir, "work"), 0
+		for line := range strings.SplitSeq(s.done[len(s.done)-1].stderr, "\n") {
+			command, ok := strings.CutPrefix(strings.TrimSpace(line), "next: ")
+			if !ok || !strings.HasPrefix(command, "git ") && !strings.HasPrefix(command, "gh ") {
+				continue
+			}
+			_, err := f.shell(ctx, clone, command)
+			if err != nil && strings.HasPrefix(command, "git cherry-pick ") {
+				conflicts++
+				if err = os.WriteFile(filepath.Join(clone, path), []byte(content), 0o600); err != nil {
+					return err
+				}
+				continue
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if conflicts != 1 {
+			return fmt.Errorf("%d of the printed commands met a conflict, want 1:\n%s", conflicts, s.done[len(s.done)-1].stderr)
+		}
+		pulls := f.reverts()
+		if len(pulls) != 1 {
+			return fmt.Errorf("%d pull requests after the printed commands, want 1", len(pulls))
+		}
+		if got, _ := f.code.File(pulls[0].HeadSHA, path); got != content {
+			return fmt.Errorf("#%d holds %q in %s", pulls[0].Number, got, path)
+		}
 		return nil
 	}
 }
@@ -205,6 +253,58 @@ var forgeScenarios = []Scenario{
 			{Args: on("revert", "--commit", "{bad.commit}", "--reason", "amounts"), Exit: 1, Says: []string{"ledger.go: ", "Round half to even (#5) (ledger-dev) #5"}},
 		},
 		Want: map[string]string{"tags.payments.latest": bad, "pulls[6].state": ""},
+	},
+	{
+		Name: "a revert that conflicts, finished by hand", Seed: later(conflicting),
+		Steps: []Step{
+			{Args: on("revert", "--commit", "{bad.commit}", "--reason", "amounts"), Exit: 1},
+			{Before: byHand("ledger.go", ledger("amount")), Args: on("revert", "--commit", "{bad.commit}", "--reason", "amounts"), Says: []string{"adopted"}},
+			{Args: byTag, Says: []string{"revert pull request adopted"}},
+			{Args: on("status")},
+		},
+		Want: map[string]string{"tags.payments.latest": good, "pulls[6].state": isOpen, "pulls[6].author": reviewer, "pulls[7].state": ""},
+	},
+	{
+		Name: "a revert that waits for review and checks", Seed: coded, Options: Options{Config: itself},
+		Steps: []Step{
+			{
+				Before: func(_ context.Context, s *Stage) error {
+					s.world.(*forge).code.Protect(github.Protection{Branch: "main", Reviews: 1, Checks: []string{"ci/unit"}})
+					return nil
+				},
+				Args: byRevert, Exit: 3, Says: []string{"an approving review", "ci/unit"},
+			},
+			{
+				Before: func(ctx context.Context, s *Stage) error { // GitHub merges when the second of the two is there
+					f := s.world.(*forge)
+					if err := f.code.SetStatus("rollback/revert-"+s.releases["good"].Commit[:12]+"-"+s.releases["bad"].Commit[:12], "ci/unit", "success"); err != nil {
+						return err
+					}
+					if _, err := f.shell(ctx, f.Dir(), fmt.Sprintf("gh pr review %d --approve", firstRevert)); err != nil {
+						return err
+					}
+					return f.deployed(ctx, 1)
+				},
+				Args: byRevert,
+			},
+		},
+		Want: map[string]string{"pulls[5].state": "merged by rollback-bot", "pulls[6].state": "", "builds[1]": "pushed <commit merge of 5>: SUCCESS", "builds[2]": "", "tags.payments.latest": "<image build 1 in full>"},
+	},
+	{
+		Name: "a revert that gh merges while the program waits", Seed: coded,
+		Steps: []Step{{
+			Before: func(ctx context.Context, s *Stage) error {
+				f := s.world.(*forge)
+				f.github.Inject(fake.Fault{Op: "repos/get-branch-rules", Skip: 1, Times: 1, Hold: func(*http.Request) {
+					if _, err := f.shell(ctx, f.Dir(), fmt.Sprintf("gh pr merge %d --merge", firstRevert)); err != nil {
+						s.broken(err)
+					}
+				}})
+				return nil
+			},
+			Args: append(byRevert[:len(byRevert):len(byRevert)], "--wait", "merge"), Says: []string{"waits for its merge"},
+		}},
+		Want: map[string]string{"pulls[5].state": "merged by payments-lead", "builds[1]": "pushed <commit merge of 5>: SUCCESS", "builds[2]": "", "tags.payments.latest": "<image build 1 in full>"},
 	},
 	{
 		Name: "a retag whose follow-up conflicts", Seed: later(conflicting),
