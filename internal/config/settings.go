@@ -109,7 +109,7 @@ var Settings = complete([]Setting{
 	{Key: "revert.labels", Type: List, Usage: "labels of the revert pull request", Default: "rollback", Example: "rollback", check: checkWord},
 	{Key: "revert.reviewers", Type: List, Usage: "reviewers beside the authors of what is undone; team:name for a team", Example: "team:platform", check: checkWord},
 	{Key: "revert.draft", Type: Bool, Usage: "open the revert pull request as a draft", Default: "false", Example: "true"},
-	{Key: "revert.autoMerge", Type: Bool, Usage: "merge the revert as soon as nothing stands in its way", Default: "false", Example: "true"},
+	{Key: "revert.autoMerge", Type: Bool, Usage: "merge the revert as soon as nothing stands in its way; after a retag not before the pods are proven", Default: "false", Example: "true"},
 	{Key: "revert.migrations", Type: List, Usage: "globs of migration files, instead of the built-in ones", Example: "db/migrate/**", check: checkWord},
 
 	{Key: strictServices, Type: Bool, Usage: "refuse services that are not listed under services", Default: "false", Example: "true"},
