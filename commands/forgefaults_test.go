@@ -289,7 +289,7 @@ func (n *night) wantReverted(r result) {
 	r.wantText(n.t, "production: proven")
 	p := n.wantRevert(r)
 	builds := n.Jenkins.Builds(demo.Job)
-	if !p.Merged || len(builds) != 1 || builds[0].Asked() != p.MergeCommit || builds[0].Result() != "SUCCESS" {
+	if !p.Merged || len(builds) != 1 || builds[0].Asked()+builds[0].Parameters()[demo.BuildParameter] != p.MergeCommit || builds[0].Result() != "SUCCESS" {
 		n.t.Errorf("merged: %t as %s, %d builds\n%s", p.Merged, p.MergeCommit, len(builds), r)
 	}
 	shipped := n.Registry.Tags("payments")[p.MergeCommit]
@@ -394,6 +394,35 @@ func TestJenkinsFaultsInRevertedRun(t *testing.T) {
 				r = n.do(call{args: byMerge()}).wantExit(t, 0)
 			}
 			n.wantReverted(r)
+		})
+	}
+}
+
+// No merge starts the deploy job here, and starting it fails in each way: nothing is built twice.
+func TestJenkinsFaultsWhenTheBuildIsStarted(t *testing.T) {
+	t.Parallel()
+	for _, with := range [][]failure{
+		named("401", "403", "404", "409", "429 for long", "500", "503", "html", "cut", "drop"), named("answer lost"), named("answer lost, 500"), named("hang"),
+	} {
+		t.Run(with[0].name, func(t *testing.T) {
+			t.Parallel()
+			n := newNight(t, demo.Options{Code: true})
+			n.Webhook(false)
+			again := byMerge("--jenkins-webhook", "0s")
+			for _, f := range with {
+				n.break_("jenkins", "POST buildWithParameters", f)
+				r := n.do(call{args: again})
+				n.mend()
+				n.wantNoToken(r)
+				if r.code != int(rollback.Failed) && r.code != int(rollback.Unverified) {
+					t.Fatalf("%s: exit %d\n%s", f.name, r.code, r)
+				}
+				r.wantText(t, "jenkins:", "next: ", "the revert is merged as ")
+				if builds := n.Jenkins.Builds(demo.Job); len(builds) > 0 && !strings.HasPrefix(f.name, "answer lost") {
+					t.Fatalf("%s: %d builds\n%s", f.name, len(builds), r)
+				}
+			}
+			n.wantReverted(n.do(call{args: again}).wantExit(t, 0))
 		})
 	}
 }

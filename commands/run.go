@@ -247,7 +247,9 @@ func (e *Env) perform(c *cli.Context, t task) (err error) {
 	}
 	runner := rollback.Runner{
 		World: s.world, Dead: record.Dead, Report: e.reporter(t.json),
-		Limits: rollback.Limits{Rollout: s.scoped.Timeout, Settle: s.scoped.Settle, Merge: waitMerge},
+		Limits: rollback.Limits{Rollout: s.scoped.Timeout, Settle: s.scoped.Settle, Merge: waitMerge,
+			Webhook: max(s.scoped.Jenkins.Webhook, time.Nanosecond), // 0 would be the default
+		},
 	}
 	var path string
 	if changes {

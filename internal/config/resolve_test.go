@@ -295,6 +295,7 @@ func TestResolveWithoutFile(t *testing.T) {
 		{"cluster.region", "eu-west-1", "ROLLBACK_REGISTRY_REGION"},
 		{"github.tokenEnv", "GITHUB_TOKEN", "built in"},
 		{"jenkins.tokenEnv", "JENKINS_TOKEN", "built in"},
+		{"jenkins.webhook", "1m", "built in"},
 		{"jenkins.rollbackJob", "rollback/prod/payments", "built in"},
 		{"jenkins.library", "rollback", "built in"},
 		{"revert.due", "1h", "built in"},

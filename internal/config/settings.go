@@ -100,6 +100,7 @@ var Settings = complete([]Setting{
 		check: checkVariable, form: variableForm},
 	{Key: "jenkins.caFile", Usage: "file with Jenkins' CA certificates, PEM", Example: "ca.pem", Environment: true, Path: true, check: checkPath},
 	{Key: "jenkins.commitParameter", Usage: "parameter of the deploy job that takes the commit, where the job builds no branch", Example: "COMMIT", check: checkVariable, form: variableForm},
+	{Key: "jenkins.webhook", Type: Duration, Usage: "how long a merge may take to start the job by itself, before it is started with the commit; 0s where nothing starts it", Default: "1m", Example: "0s", check: checkSettle},
 	{Key: "jenkins.rollbackJob", Usage: "Jenkins job that rolls back, folders separated by /", Default: "rollback/" + inEnvironment + "/" + inService, Example: "ops/rollback/{environment}/{service}",
 		Environment: true, Service: true, check: checkJob},
 	{Key: "jenkins.library", Usage: "name of the shared library in Jenkins, with @version to pin one", Default: "rollback", Example: "rollback@v1",

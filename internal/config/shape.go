@@ -73,8 +73,10 @@ type Jenkins struct {
 	TokenEnv        string `yaml:"tokenEnv"`
 	CAFile          string `yaml:"caFile"`
 	CommitParameter string `yaml:"commitParameter"`
-	RollbackJob     string `yaml:"rollbackJob"`
-	Library         string `yaml:"library"`
+	// Webhook is how long a merge may take to start the job by itself.
+	Webhook     time.Duration `yaml:"webhook"`
+	RollbackJob string        `yaml:"rollbackJob"`
+	Library     string        `yaml:"library"`
 }
 
 // Revert says what the revert pull request looks like, and by when it must be merged.

@@ -32,7 +32,7 @@ func (w *World) startCode() (err error) {
 	if w.JenkinsURL, err = w.serve(w.Jenkins, nil); err != nil {
 		return err
 	}
-	w.Jenkins.AddJob(Job, jenkins.Job{Parameters: []jenkins.Parameter{{Name: BuildParameter}}, Script: w.deploy})
+	w.Jenkins.AddJob(Job, jenkins.Job{Parameters: []jenkins.Parameter{{Kind: "String", Name: BuildParameter}}, Script: w.deploy})
 	w.addRollbackJob()
 	w.GitHub.OnMerge(func(p github.Push) {
 		if p.Repository == Repo && p.Branch == "main" && w.webhook.Load() {
