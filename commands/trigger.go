@@ -173,6 +173,8 @@ func (t *trigger) run(ctx context.Context) error {
 	signal.Notify(t.signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(t.signals)
 
+	slow := time.AfterFunc(silence, func() { t.screen.line("! Jenkins has not answered yet; still trying") })
+	defer slow.Stop()
 	parameters, err := t.fit(ctx)
 	if err != nil {
 		return err
@@ -181,6 +183,7 @@ func (t *trigger) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	slow.Stop()
 	if t.only {
 		return t.leaveStarted(ctx, b)
 	}
@@ -331,7 +334,7 @@ func (t *trigger) leaveStarted(ctx context.Context, b rollback.Build) error {
 	if b.Over() {
 		return t.finish(context.WithoutCancel(ctx), b, false)
 	}
-	left := t.left(b, "started, and not followed")
+	left := t.left(b, "started, and not followed", false)
 	if err := t.print(b, nil, left); err != nil {
 		return err
 	}
@@ -339,10 +342,18 @@ func (t *trigger) leaveStarted(ctx context.Context, b rollback.Build) error {
 }
 
 // left is the end of a call whose build goes on.
-func (t *trigger) left(b rollback.Build, what string) error {
-	return &rollback.Error{Exit: rollback.Pending, What: fmt.Sprintf("%s: %s goes on in Jenkins: %s", what, b, t.ctl.Page(b)),
-		Production: "whatever the build makes of it: it is at work, or waits for an answer",
-		Next:       []string{"follow it again: " + t.again(), "to abort it: its page in Jenkins, or ^C while following", t.status()}}
+func (t *trigger) left(b rollback.Build, what string, waiting bool) error {
+	production := "the build is at work on it, or will be"
+	switch {
+	case b.State == rollback.BuildQueued:
+		production = "not changed yet: the build has not begun"
+	case waiting:
+		production = "not changed yet: the build waits for an answer"
+	case t.dry:
+		production = rollback.NotChanged + ": it is a dry run"
+	}
+	return &rollback.Error{Exit: rollback.Pending, What: fmt.Sprintf("%s: %s goes on in Jenkins: %s", what, b, t.ctl.Page(b)), Production: production,
+		Next: []string{"follow it again: " + t.again(), "to abort it: its page in Jenkins, or ^C while following", t.status()}}
 }
 
 // tellURL puts the build's link on standard output, once.
@@ -370,49 +381,56 @@ func (t *trigger) print(b rollback.Build, result map[string]string, ended error)
 	}{b, result, rollback.ExitOf(ended), message})
 }
 
-// ids are the inputs of our stage, for controllers that cannot list theirs: alone, or one of several services at once.
+// ids are the inputs of our stage, for controllers that cannot list theirs: with the scope behind them, as the stage makes
+// them, with the service, or bare.
 func (t *trigger) ids() []string {
-	camel := ""
-	for _, part := range strings.FieldsFunc(t.scope.Service, func(r rune) bool { return r == '-' || r == '.' || r == '_' }) {
-		camel += strings.ToUpper(part[:1]) + part[1:]
+	camel := func(text string) string {
+		words := strings.FieldsFunc(text, func(r rune) bool { return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') })
+		for i, w := range words {
+			words[i] = strings.ToUpper(w[:1]) + w[1:]
+		}
+		return strings.Join(words, "")
 	}
-	return []string{choosing, approving, choosing + camel, approving + camel}
+	var list []string
+	for _, behind := range []string{camel(t.scope.String()), camel(t.scope.Service), ""} {
+		list = append(list, choosing+behind, approving+behind)
+	}
+	return list
 }
 
-// Ids of the stage's inputs; those of parallel stages have the service's name behind them.
+// How the ids of the stage's inputs begin.
 const (
 	ours      = "Rollback"
 	choosing  = "RollbackChoose"
 	approving = "RollbackApprove"
 )
 
-// resultFiles are where the record of a scope may be among a build's files, best first. A dry run leaves its plan alone.
-func (t *trigger) resultFiles(all []string) []string {
-	dir := fmt.Sprintf("rollback-record/%s-%s/", t.scope.Service, t.scope.Environment)
-	list := []string{dir + "result.txt"}
-	if t.dry {
-		list = append(list, dir+"plan.txt")
-	}
-	for _, path := range all {
-		if path == "rollback-result.txt" || strings.HasSuffix(path, "/rollback-result.txt") || strings.HasSuffix(path, dir+"result.txt") {
-			list = append(list, path)
-		}
-	}
-	return slices.DeleteFunc(list, func(path string) bool { return !slices.Contains(all, path) })
-}
-
-// result reads the record that the build has left of this scope; nil without one.
+// result reads the record that the build has left of this scope; nil without one. Where nothing was run, the plan or the
+// list of candidates that put an end to it is the record.
 func (t *trigger) result(ctx context.Context, b rollback.Build) (map[string]string, error) {
 	all, err := t.ctl.Artifacts(ctx, b)
 	if err != nil {
 		return nil, err
 	}
-	for _, path := range t.resultFiles(all) {
+	dir := fmt.Sprintf("rollback-record/%s-%s/", t.scope.Service, t.scope.Environment)
+	var acts, looks []string
+	for _, path := range all {
+		switch {
+		case path == dir+"result.txt":
+			acts = slices.Insert(acts, 0, path)
+		case path == "rollback-result.txt" || strings.HasSuffix(path, "/rollback-result.txt"):
+			acts = append(acts, path)
+		case path == dir+"plan.txt" || path == dir+"candidates.txt":
+			looks = append(looks, path)
+		}
+	}
+	for i, path := range slices.Concat(acts, looks) {
 		var kv map[string]string
 		if _, err := t.ctl.Artifact(ctx, b, path, func(text []byte) (err error) { kv, err = record.ParseResult(text); return err }); err != nil {
 			return nil, err
 		}
-		if kv["service"] == t.scope.Service && kv["environment"] == t.scope.Environment {
+		ofUs := kv["service"] == t.scope.Service && kv["environment"] == t.scope.Environment
+		if ofUs && (i < len(acts) || kv["exit"] != "0" || t.dry && path == dir+"plan.txt") {
 			return kv, nil
 		}
 	}

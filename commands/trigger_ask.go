@@ -18,8 +18,10 @@ func (f *follower) ask(in jenkins.Input) {
 	if message == "" {
 		message = "The build waits for its approval."
 	}
-	for line := range strings.Lines(message) {
-		f.screen.line("  " + strings.TrimRight(line, "\r\n"))
+	if !f.screen.shown(message) { // Jenkins writes it into the log, but not where values are asked for
+		for line := range strings.Lines(message) {
+			f.screen.line("  " + strings.TrimRight(line, "\r\n"))
+		}
 	}
 	if len(in.Parameters) > 0 {
 		f.askParameter(in, 0, map[string]string{})
@@ -143,6 +145,25 @@ type screen struct {
 	mu   sync.Mutex
 	p    *printer
 	open string
+	log  []string // the last lines of the build's log
+}
+
+// remembered is how much of the log is still in sight when a question is asked.
+const remembered = 10
+
+// logged shows a line of the build's log.
+func (s *screen) logged(text string) {
+	s.line(s.p.dim("│ ") + text)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.log = append(s.log[max(0, len(s.log)-remembered+1):], text)
+}
+
+// shown tells whether a text is among the last lines of the log.
+func (s *screen) shown(text string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Contains(strings.Join(s.log, "\n"), text)
 }
 
 func (s *screen) line(text string) {
@@ -230,7 +251,7 @@ func (l *buildLog) show(line string) {
 		l.yes = true
 		l.mu.Unlock()
 	}
-	l.screen.line(l.screen.p.dim("│ ") + line)
+	l.screen.logged(line)
 }
 
 // approved tells whether an input was approved since the last time.

@@ -70,12 +70,18 @@ func (t *trigger) follow(b rollback.Build) error {
 		b   rollback.Build
 		err error
 	}
-	sights, ended := make(chan jenkins.Sight), make(chan end, 1)
+	type look struct {
+		jenkins.Sight
+		told chan struct{} // closed when it was: the log comes after what it belongs to
+	}
+	sights, ended := make(chan look), make(chan end, 1)
 	log := &buildLog{screen: t.screen}
 	go func() {
 		b, err := t.ctl.Watch(ctx, b, log, t.ids(), func(s jenkins.Sight) {
+			l := look{s, make(chan struct{})}
 			select {
-			case sights <- s:
+			case sights <- l:
+				<-l.told
 			case <-ctx.Done():
 			}
 		})
@@ -91,7 +97,8 @@ func (t *trigger) follow(b rollback.Build) error {
 			if log.approved() {
 				f.waiting = false
 			}
-			f.sight(s)
+			f.sight(s.Sight)
+			close(s.told)
 		case e := <-ended:
 			if log.approved() {
 				f.waiting = false
@@ -131,7 +138,7 @@ func (t *trigger) follow(b rollback.Build) error {
 	case <-time.After(lastLines):
 	}
 	t.screen.settle()
-	left := t.left(f.build, f.quit)
+	left := t.left(f.build, f.quit, f.waiting)
 	if err := t.print(f.build, nil, left); err != nil {
 		return err
 	}

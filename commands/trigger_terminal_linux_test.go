@@ -37,7 +37,7 @@ func TestTriggerOnATerminal(t *testing.T) {
 		got       []string
 		says, not []string
 	}{
-		{name: "yes", inputs: both[1:], args: theTrigger(), dialogue: []string{no, "y\n"}, got: []string{"map[BY:rollback]"}, says: []string{"  Roll back payments to a57fbe7?", "◎ answered", "\x1b[32m✔ "}},
+		{name: "yes", inputs: both[1:], args: theTrigger(), dialogue: []string{no, "y\n"}, got: []string{"map[BY:rollback]"}, says: []string{"Roll back payments to a57fbe7?", "◎ answered", "\x1b[32m✔ "}, not: []string{"  Roll back payments to a57fbe7?"}},
 		{name: "no", inputs: both[1:], args: theTrigger(), dialogue: []string{no, "n\n"}, code: rollback.Refused, says: []string{"turned down", "ended ABORTED at its question, before anything was run", "production: not changed"}},
 		{name: "enter", inputs: both[1:], args: theTrigger(), dialogue: []string{no, "\n"}, code: rollback.Refused},
 		{name: "the service's name", inputs: both[1:], args: safe, dialogue: []string{name, "payments\n"}, got: []string{"map[BY:rollback]"}},
@@ -47,7 +47,7 @@ func TestTriggerOnATerminal(t *testing.T) {
 		{name: "numbers that are none", inputs: both[:1], args: theTrigger(), dialogue: []string{number, "0\n", number + "0\r\n" + number, "3\n", number + "3\r\n" + number, "\n", number + "\r\n" + number, "1\n"}, got: []string{"map[ROLLBACK_TO:a57fbe7  Rates (alice) #3]"}},
 		{name: "only the choice is left to ask", inputs: both, args: theTrigger("--approve"), dialogue: []string{number, "1\n"}, got: []string{"map[ROLLBACK_TO:a57fbe7  Rates (alice) #3]", "map[BY:rollback]"}, not: []string{no}},
 		{name: "several", inputs: []jenkins.Input{several}, args: theTrigger(), dialogue: []string{"LOUD [y/N] ", "y\n", "NOTE [none]: ", "\n", number, "1\n"}, got: []string{"map[LOUD:true NOTE:none ROLLBACK_TO:a57fbe7  Rates (alice) #3]"}, says: []string{"  More?\n  Tell.\n"}},
-		{name: "^C, and no", inputs: both[1:], args: theTrigger(), dialogue: []string{no, "\x03", "Abort the build too? [y/N] ", "n\n"}, code: rollback.Pending, says: []string{"left alone", "goes on in Jenkins", "follow it again: rollback trigger"}},
+		{name: "^C, and no", inputs: both[1:], args: theTrigger(), dialogue: []string{no, "\x03", "Abort the build too? [y/N] ", "n\n"}, code: rollback.Pending, says: []string{"left alone", "goes on in Jenkins", "production: not changed yet: the build waits for an answer", "follow it again: rollback trigger"}},
 		{name: "^C twice", inputs: both[1:], args: theTrigger(), dialogue: []string{no, "\x03", "Abort the build too? [y/N] ", "\x03"}, code: rollback.Pending, says: []string{"left alone"}},
 		{name: "^C, and end of input", inputs: both[1:], args: theTrigger(), dialogue: []string{no, "\x03", "Abort the build too? [y/N] ", "\x04"}, code: rollback.Pending, says: []string{"left alone"}},
 		{name: "^C, and yes", inputs: both[1:], args: theTrigger(), dialogue: []string{no, "\x03", "Abort the build too? [y/N] ", "y\n"}, code: rollback.Refused, says: []string{"aborting it", "Aborted by rollback", "before anything was run", "next: rollback status"}},

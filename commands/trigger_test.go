@@ -241,6 +241,14 @@ func TestTriggerMirrors(t *testing.T) {
 			b.Archive("rollback-record/payments-prod/plan.txt", "schemaVersion=1\nexit=5\nservice=payments\nenvironment=prod\nmessage=unsafe: pinned\nproduction=not changed\n")
 			return "FAILURE"
 		}, args: []string{"--dry-run"}, code: rollback.Refused, says: []string{"unsafe: pinned"}},
+		{name: "unsafe before anything was run", script: func(_ context.Context, b *jenkins.Build) string {
+			b.Archive("rollback-record/payments-prod/plan.txt", "schemaVersion=1\nexit=5\nservice=payments\nenvironment=prod\nmessage=unsafe: pinned\nproduction=not changed\n")
+			return "FAILURE"
+		}, code: rollback.Refused, says: []string{"unsafe: pinned", "production: not changed"}},
+		{name: "no registry for candidates", script: func(_ context.Context, b *jenkins.Build) string {
+			b.Archive("rollback-record/payments-prod/candidates.txt", "schemaVersion=1\nexit=1\nservice=payments\nenvironment=prod\nmessage=no registry\nproduction=not changed\n")
+			return "FAILURE"
+		}, code: rollback.Failed, says: []string{"no registry"}},
 		{name: "a plan is no record of a run", script: func(_ context.Context, b *jenkins.Build) string {
 			b.Archive("rollback-record/payments-prod/plan.txt", "schemaVersion=1\nexit=0\nservice=payments\nenvironment=prod\n")
 			return "FAILURE"
@@ -351,6 +359,7 @@ func TestTriggerApproves(t *testing.T) {
 		{name: "of one service among several", input: jenkins.Input{ID: "rollbackApprovePayments", Message: "Go?"}},
 		{name: "without the plugin that lists inputs", input: approval, set: func(k *ci) { k.RestAPI(false) }},
 		{name: "without it, among several", input: jenkins.Input{ID: "RollbackApprovePayments", Message: "Go?"}, set: func(k *ci) { k.RestAPI(false) }},
+		{name: "without it, with the scope", input: jenkins.Input{ID: "RollbackApprovePaymentsProd", Message: "Go?"}, set: func(k *ci) { k.RestAPI(false) }},
 		{name: "the answer is lost", input: approval, set: func(k *ci) { k.Inject(fake.Fault{Op: "POST submit", After: true, Drop: true, Times: 1}) }},
 		{name: "the answer is not heard", input: approval, set: func(k *ci) { k.Inject(fake.Fault{Op: "POST submit", Status: 503, Times: 1}) }, says: []string{"the answer did not get through"}},
 		{name: "a restart before the question", input: approval, set: func(k *ci) {
@@ -503,6 +512,7 @@ func TestTriggerAgain(t *testing.T) {
 		{name: "killed", end: syscall.SIGKILL, code: -1, says: "was started by an earlier call"},
 		{name: "over meanwhile", end: syscall.SIGTERM, over: true, code: rollback.Pending, says: "was started by an earlier call"},
 		{name: "from another machine", end: syscall.SIGKILL, env: elsewhere, code: -1, says: "is at work on the same request"},
+		{name: "told to end before the answer", fault: fake.Fault{After: true, Hang: true}, end: syscall.SIGTERM, code: rollback.Unverified, says: "following it"},
 		{name: "killed before the answer", fault: fake.Fault{After: true, Hang: true}, end: syscall.SIGKILL, code: -1, says: "following it"},
 		{name: "killed before the answer, over meanwhile", fault: fake.Fault{After: true, Hang: true}, end: syscall.SIGKILL, over: true, code: -1, says: "✔ back"},
 	} {
@@ -528,7 +538,10 @@ func TestTriggerAgain(t *testing.T) {
 				t.Fatalf("exit %d, want %d\n%s", r.code, c.code, r)
 			}
 			if c.code == rollback.Pending {
-				r.wantText(t, "goes on in Jenkins: "+k.link(1), "follow it again: rollback trigger --service payments", "production: whatever the build makes of it")
+				r.wantText(t, "goes on in Jenkins: "+k.link(1), "follow it again: rollback trigger --service payments", "production: the build is at work on it, or will be")
+			}
+			if c.code == rollback.Unverified {
+				r.wantText(t, "it is not known whether Jenkins started the build", "production: not known", "the same again finds the build")
 			}
 			if c.over {
 				k.builds()[0].Finish("SUCCESS")
@@ -561,6 +574,27 @@ func TestTriggerAgain(t *testing.T) {
 	}
 }
 
+// Told to end while Jenkins does not answer: nothing was started, and that is said.
+func TestTriggerGivenUpEarly(t *testing.T) {
+	t.Parallel()
+	for _, op := range []string{"GET job", "GET queue"} {
+		t.Run(op, func(t *testing.T) {
+			t.Parallel()
+			k := newCI(t, leaves(0, "SUCCESS"))
+			asked := make(chan bool, 8)
+			k.Inject(fake.Fault{Op: op, Hang: true, Hold: func(*http.Request) { asked <- true }})
+			p := k.launch(nil, theTrigger()...)
+			<-asked
+			must(t, p.Process.Signal(syscall.SIGTERM))
+			p.wait().wantExit(t, rollback.Failed).wantText(t, "nothing was started", "production: not changed")
+			k.wantBuilds(0)
+			if n := k.notes(); len(n) > 0 {
+				t.Errorf("left %v", n)
+			}
+		})
+	}
+}
+
 // Every answer of the way fails once in each way: one build, and the right exit code.
 func TestTriggerFaults(t *testing.T) {
 	t.Parallel()
@@ -577,8 +611,9 @@ func TestTriggerFaults(t *testing.T) {
 				t.Run(fmt.Sprintf("%s %s lost=%v", op, way, lost), func(t *testing.T) {
 					t.Parallel()
 					k := newCI(t, asksFor(nil, approval))
-					f.Op, f.Times, f.After = op, 1, lost
-					k.Inject(f)
+					once := f
+					once.Op, once.Times, once.After = op, 1, lost
+					k.Inject(once)
 					r := k.do(theTrigger("--approve")...)
 					unheard := op == "POST buildWithParameters" && !lost && r.code != 0
 					switch {
@@ -632,5 +667,5 @@ func TestTriggerStory(t *testing.T) {
 	if l := n.record().Last; l.Kind != rollback.KindUndo {
 		t.Errorf("recorded: %+v", l)
 	}
-	n.rollback(scoped("trigger", "--to", "0000000", "--reason", "x", "--approve")...).wantExit(t, rollback.Unverified)
+	n.rollback(scoped("trigger", "--to", "0000000", "--reason", "x", "--approve")...).wantExit(t, rollback.Usage).wantText(t, "no such image", "production: not changed")
 }
