@@ -219,3 +219,23 @@ func TestRevertBuiltWithOthers(t *testing.T) {
 		t.Errorf("standard output %q, the image of the build is %s", r.stdout, digest)
 	}
 }
+
+// The pull request of the second rollback that is opened by hand names the first one's, which nobody has closed.
+func TestRevertByHandNamesTheOlder(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{Code: true})
+	n.do(call{args: theRun()}).wantExit(t, 0)
+	first := n.owed()[0]
+	older := n.Releases[len(n.Releases)-3]
+	n.GitHub.Inject(fake.Fault{Op: "git/create-ref", Status: 422, Header: map[string][]string{"Content-Type": {"application/json; charset=utf-8"}}, Body: `{"message":"Reference update failed"}`})
+	n.do(call{args: theRun("--to", older.Commit)}).wantExit(t, 0).wantText(t, "the revert pull request is still owed", "rollback revert --service payments --environment prod --to "+older.Commit)
+	n.GitHub.Clear()
+	if owed := n.owed(); len(owed) != 1 || owed[0].PR != 0 || owed[0].Rollback == first.Rollback || !n.pull(first.PR).Open {
+		t.Fatalf("owed %+v", owed)
+	}
+	r := n.do(call{args: scoped("revert", "--to", older.Commit, "--reason", "amounts")}).wantExit(t, 0)
+	r.wantText(t, fmt.Sprintf("it pays the revert of %s..%s, which payments/prod owes by ", older.Commit[:7], n.bad().Commit[:7]), fmt.Sprintf("close #%d if it is open", first.PR))
+	if owed := n.owed(); len(owed) != 1 || owed[0].URL != strings.TrimSpace(r.stdout) {
+		t.Errorf("owed %+v", owed)
+	}
+}

@@ -75,6 +75,11 @@ func (l *ledger) tell(ctx context.Context, res rollback.RevertResult, of int, re
 				} else {
 					notes = append(notes, fmt.Sprintf("it pays %s, which %s owes by %s", f, l.scope, f.Due.UTC().Format("15:04 UTC")))
 				}
+				for _, older := range l.rec.Owed { // of a rollback that this one went further back from
+					if older.ReplacedBy == f.Rollback && older.PR != 0 && older.PR != f.PR && !older.Done && older.Void == "" {
+						notes = append(notes, fmt.Sprintf("close #%d if it is open: this pull request does what it does as well, and that one alone ships what was rolled back from since", older.PR))
+					}
+				}
 			}
 			return notes
 		}
