@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rollback-tools/rollback/internal/demo"
+	"github.com/rollback-tools/rollback/internal/fake"
 	"github.com/rollback-tools/rollback/internal/rollback"
 )
 
@@ -352,6 +353,15 @@ func TestOnJenkins(t *testing.T) {
 	if u := n.record().Last.By.User; u != "jenkins:ops/rollback#17" {
 		t.Errorf("recorded as %q", u)
 	}
+}
+
+// A registry that turns the nodes away for a moment is no reason to give up: the kubelet tries again.
+func TestRegistryAway(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{})
+	n.Registry.Inject(fake.Fault{Op: fake.PullOp + "*", Status: 503, Times: 2})
+	n.do(call{args: theRun()}).wantExit(t, 0).wantText(t, "503 Service Unavailable", "the node tries again by itself, which is waited for", "is back on")
+	n.wantState(n.clean())
 }
 
 // Without a file, everything is a flag or a variable.

@@ -2,6 +2,7 @@ package rollback
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -34,6 +35,7 @@ func rolledOut(w Workload) (done bool, note string) {
 var Patience = map[string]time.Duration{
 	"ImagePullBackOff":           0, // the kubelet has tried twice
 	"ErrImagePull":               20 * time.Second,
+	registryAway:                 90 * time.Second, // the kubelet tries again after 10, 20 and 40 s
 	"InvalidImageName":           0,
 	"ErrImageNeverPull":          0,
 	"CrashLoopBackOff":           0, // it has ended at least twice
@@ -42,6 +44,23 @@ var Patience = map[string]time.Duration{
 	"RunContainerError":          10 * time.Second,
 	"Unschedulable":              90 * time.Second,
 	"FailedCreate":               10 * time.Second,
+}
+
+// registryAway is a failed pull, under either of its two names, that says nothing about the image: the registry was busy,
+// down or out of reach for a moment.
+const registryAway = "registry away"
+
+// awayForm are the words of registries, proxies and networks for that, as container runtimes pass them on. "not found" and
+// "denied" are not among them: those do not pass.
+var awayForm = regexp.MustCompile(`(?i)\b429\b|too many requests|toomanyrequests|\b50[0-9] (internal|bad|service|gateway)|time-?out|timed out|deadline exceeded|` +
+	`connection (refused|reset)|no route to host|failed to do request|temporary failure|no such host|\bEOF\b`)
+
+// trouble is the name under which a reason's patience is kept.
+func trouble(reason, message string) string {
+	if (reason == "ErrImagePull" || reason == "ImagePullBackOff") && awayForm.MatchString(message) {
+		return registryAway
+	}
+	return reason
 }
 
 // Stuck is a pod, or a workload, that will not come up by waiting.
@@ -69,6 +88,8 @@ func (s Stuck) String() string {
 type watchdog struct {
 	patience map[string]time.Duration
 	since    map[string]time.Time
+	// now is the first trouble of the last look, whether or not it has outlasted its patience.
+	now *Stuck
 }
 
 // look tells the first trouble that has outlasted its patience, nil if none has.
@@ -78,12 +99,17 @@ func (d *watchdog) look(obs []Observation, stamp string, now time.Time) *Stuck {
 	}
 	seen := map[string]bool{}
 	var worst *Stuck
+	d.now = nil
 	consider := func(s Stuck) {
-		patience, known := d.patience[s.Reason]
+		name := trouble(s.Reason, s.Message)
+		patience, known := d.patience[name]
 		if !known {
 			return
 		}
-		key := s.Workload.String() + "/" + s.Pod + "/" + s.Reason
+		if d.now == nil {
+			d.now = &s
+		}
+		key := s.Workload.String() + "/" + s.Pod + "/" + name
 		seen[key] = true
 		if _, ok := d.since[key]; !ok {
 			d.since[key] = now

@@ -57,6 +57,9 @@ func TestWatchdog(t *testing.T) {
 		return Observation{Workload: Workload{Ref: ref, Rollout: Rollout{Generation: 2, ObservedGeneration: 2}}, Pods: []Pod{p}}
 	}
 	for reason, patience := range Patience {
+		if reason == registryAway {
+			continue // TestPatienceWithRegistries
+		}
 		o := pod("new", reason)
 		if reason == "FailedCreate" {
 			o = pod("new", "")
@@ -237,5 +240,51 @@ func TestProve(t *testing.T) {
 	}
 	if pr := prove(Observation{Workload: Workload{Containers: []Container{app}}, Pods: many}, "payments", "latest", set, ""); !strings.HasSuffix(pr.Wrong, " and 2 more") {
 		t.Errorf("many: %s", pr.Wrong)
+	}
+}
+
+// A pull that failed because the registry was away is waited for, however its two names alternate; one that says that the
+// image is not there, or not for us, is not.
+func TestPatienceWithRegistries(t *testing.T) {
+	const pulling = `rpc error: code = Unknown desc = failed to pull and unpack image "r/x:latest": failed to resolve reference "r/x:latest": `
+	ref := Ref{"Deployment", "prod", "x"}
+	stuckAfter := func(message string) time.Duration {
+		d := watchdog{patience: Patience}
+		for s := time.Duration(0); s <= 5*time.Minute; s += time.Second {
+			reason, text := "ErrImagePull", message
+			if s%(10*time.Second) >= 5*time.Second {
+				reason, text = "ImagePullBackOff", `Back-off pulling image "r/x:latest": ErrImagePull: `+message
+			}
+			p := Pod{Name: "x-1", Stamp: "new", Containers: []PodContainer{{Container: Container{Name: "app"}, Waiting: reason, Message: text}}}
+			if stuck := d.look([]Observation{{Workload: Workload{Ref: ref}, Pods: []Pod{p}}}, "new", epoch.Add(s)); stuck != nil {
+				if stuck.Reason != reason {
+					t.Errorf("%q: told as %s", message, stuck.Reason)
+				}
+				return s
+			}
+		}
+		return -1
+	}
+	for _, away := range []string{
+		pulling + "unexpected status from HEAD request to https://r/v2/x/manifests/latest: 503 Service Unavailable",
+		pulling + "unexpected status from HEAD request to https://r/v2/x/manifests/latest: 429 Too Many Requests",
+		pulling + "failed to do request: Head \"https://r/v2/x/manifests/latest\": dial tcp 10.0.0.1:443: i/o timeout",
+		pulling + "failed to do request: Head \"https://r/v2/x/manifests/latest\": EOF",
+		pulling + "toomanyrequests: Rate exceeded",
+		pulling + "unexpected status from GET request: 500 Internal Server Error",
+	} {
+		if got := stuckAfter(away); got != Patience[registryAway] {
+			t.Errorf("%q: stuck after %s, want %s", away, got, Patience[registryAway])
+		}
+	}
+	for _, gone := range []string{
+		pulling + "r/x:latest: not found", pulling + "unexpected status from HEAD request: 403 Forbidden",
+		pulling + "pull access denied, repository does not exist or may require authorization", "no basic auth credentials",
+		`Back-off pulling image "r/x:latest"`, // older kubelets do not say why
+		pulling + "r/x-eof500:latest: not found",
+	} {
+		if got := stuckAfter(gone); got != 5*time.Second { // at the first ImagePullBackOff
+			t.Errorf("%q: stuck after %s, want 5s", gone, got)
+		}
 	}
 }

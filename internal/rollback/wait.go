@@ -146,7 +146,7 @@ func passing(err error) bool {
 // rollout waits until every affected workload has replaced its pods, and stops early when new pods provably won't come up.
 func (r *run) rollout(ctx context.Context) (Outcome, string, error) {
 	dog := watchdog{patience: r.Limits.Patience}
-	notes := map[Ref]string{}
+	notes, patient := map[Ref]string{}, false
 	var last []Observation
 	err := r.watch(ctx, vigil{deadline: time.Now().Add(r.Limits.Rollout)}, func(obs []Observation, now time.Time) (bool, error) {
 		last, r.sight = obs, nil
@@ -174,8 +174,15 @@ func (r *run) rollout(ctx context.Context) (Outcome, string, error) {
 		if s := dog.look(obs, r.entry.Stamp, now); s != nil {
 			return false, r.diagnose(ctx, *s, obs)
 		}
+		if s := dog.now; s != nil && !patient && trouble(s.Reason, s.Message) == registryAway {
+			patient = true
+			r.note("%s; the node tries again by itself, which is waited for", s)
+		}
 		return false, nil
 	})
+	if err == errDeadline && dog.now != nil { // no time was left for patience
+		return "", "", r.diagnose(ctx, *dog.now, last)
+	}
 	if errors.Is(err, errDeadline) {
 		var where []string
 		for _, o := range last {
