@@ -12,7 +12,7 @@ List settings() {
         'clusterContext', 'clusterKubeconfig', 'clusterEks', 'clusterRegion', 'clusterProfile', 'clusterRole', 'clusterExternalId',
         'clusterInCluster', 'clusterServer', 'clusterUid',
         'githubUrl', 'githubTokenEnv', 'githubApp', 'githubInstallation', 'githubKeyFile',
-        'jenkinsUrl', 'jenkinsUser', 'jenkinsTokenEnv', 'jenkinsCaFile', 'jenkinsCommitParameter',
+        'jenkinsUrl', 'jenkinsUser', 'jenkinsTokenEnv', 'jenkinsCaFile', 'jenkinsCommitParameter', 'jenkinsRollbackJob', 'jenkinsLibrary',
         'revertDue', 'revertLabels', 'revertReviewers', 'revertDraft', 'revertAutoMerge', 'revertMigrations',
         'strictServices',
     ]

@@ -1,0 +1,1 @@
+class ParametersTest { void run() {} }

@@ -1,0 +1,1 @@
+class SafetyTest { void run() {} }

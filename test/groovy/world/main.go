@@ -1,0 +1,75 @@
+// Command world serves loopback worlds to the tests of the shared library: a registry, a cluster, GitHub and Jenkins, each as
+// the demo has them, as fast as they go. It takes a command a line on standard input and answers with lines that end in one of
+// its own, "ok" or "error TEXT":
+//
+//	new PACE          a world; prints the environment to reach it, and facts about it as WORLD_ variables
+//	merge             the reviewer merges the open revert
+//	running SERVICE   digest=pods for each image that its pods run
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/rollback-tools/rollback/internal/demo"
+)
+
+func main() {
+	var w *demo.World
+	in := bufio.NewScanner(os.Stdin)
+	for in.Scan() {
+		if err := do(&w, strings.Fields(in.Text())); err != nil {
+			fmt.Println("error " + strings.ReplaceAll(err.Error(), "\n", " "))
+			continue
+		}
+		fmt.Println("ok")
+	}
+	if w != nil {
+		w.Close()
+	}
+}
+
+func do(w **demo.World, words []string) error {
+	if len(words) == 2 && words[0] == "new" {
+		pace, err := time.ParseDuration(words[1])
+		if err != nil {
+			return err
+		}
+		if *w != nil {
+			(*w).Close()
+		}
+		if *w, err = demo.Start(demo.Options{Pace: pace, Code: true}); err != nil {
+			return err
+		}
+		if err := (*w).Seed(context.Background()); err != nil {
+			return err
+		}
+		for _, kv := range (*w).Env(nil) {
+			fmt.Println(kv)
+		}
+		n := len((*w).Releases)
+		bad, good := (*w).Releases[n-1], (*w).Releases[n-2]
+		for k, v := range map[string]string{"BAD": bad.Digest, "GOOD": good.Digest, "BAD_COMMIT": bad.Commit, "GOOD_COMMIT": good.Commit, "OLDER": (*w).Releases[n-3].Digest, "OLDER_COMMIT": (*w).Releases[n-3].Commit, "DIR": (*w).Dir} {
+			fmt.Println("WORLD_" + k + "=" + v)
+		}
+		return nil
+	}
+	if *w == nil {
+		return fmt.Errorf("there is no world yet")
+	}
+	switch {
+	case len(words) == 1 && words[0] == "merge":
+		_, _, err := (*w).MergeRevert()
+		return err
+	case len(words) == 2 && words[0] == "running":
+		for digest, pods := range (*w).Running(words[1]) {
+			fmt.Printf("%s=%d\n", digest, pods)
+		}
+		return nil
+	}
+	return fmt.Errorf("no command %q", strings.Join(words, " "))
+}
