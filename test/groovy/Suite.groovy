@@ -22,6 +22,9 @@ class Suite {
                 println '    log of its last build:\n' + Pipelines.last.log.collect { '      ' + it }.join('\n')
             }
         }
+        if (System.getProperty('test.log')) {
+            println Pipelines.last?.log?.join('\n')
+        }
         Pipelines.last = null
         took[name] = System.currentTimeMillis() - begun
     }
