@@ -229,7 +229,11 @@ func (e *Env) perform(c *cli.Context, t task) (err error) {
 		left.addPlan(plan, now, t.out)
 		return e.showPlan(t, plan, now, held)
 	}
-	if t.act != rollback.ActVerify {
+	switch {
+	case t.act == rollback.ActVerify:
+	case saved != nil && t.yes && plan.Refusal() == nil: // whoever said yes has seen it, and nothing has moved since
+		p.line("as planned  " + summary(plan, now) + p.dim("  "+plan.ID))
+	default:
 		p.card(plan, now)
 		p.line("")
 	}

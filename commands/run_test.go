@@ -269,7 +269,10 @@ func TestSavedPlan(t *testing.T) {
 	n.wantNothingWritten()
 	saved := decoded[rollback.Plan](t, result{stdout: read(t, file)})
 	run := n.do(call{args: scoped("run", "--plan", file, "--yes")}).wantExit(t, 0)
-	run.wantText(t, saved.ID)
+	run.wantText(t, saved.ID, "as planned")
+	if strings.Contains(run.stderr, "steps ") {
+		t.Errorf("what was read and approved is printed again:\n%s", run.stderr)
+	}
 	want := n.clean()
 	want.Latest = n.Releases[1].Digest
 	want.Runs = map[string]string{"payments": "3× " + want.Latest, "payments-worker": "2× " + want.Latest}

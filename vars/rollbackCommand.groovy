@@ -2,6 +2,10 @@
 // the variables of the program, runs one command of it, and reads the outcome that the program left behind. All else is in
 // the program: the same in the sandbox of a folder library and on a laptop.
 
+Map call(Map o = [:]) {
+    return perform(o)
+}
+
 // SETTINGS say which scope and where it lives: the selectors and settings of rollback.yaml, in camelCase.
 List settings() {
     return [
@@ -184,10 +188,10 @@ String user() {
     return ''
 }
 
-// call runs one command of the program and returns what it left behind, beside `exit`, its exit code.
+// perform runs one command of the program and returns what it left behind, beside `exit`, its exit code.
 //   command: its name; args: the keys of the step; own: those that the command takes; file: where the outcome goes;
 //   and: further variables, which have the last word.
-Map call(Map o = [:]) {
+Map perform(Map o) {
     Map args = o.args
     String place = folder(args)
     List list = []
@@ -237,7 +241,7 @@ Map act(String step, String command, Map args, List own, List and) {
     Map result = [:]
     within(args) {
         try {
-            result = call(command: command, args: args, own: own, file: 'result.txt', and: and)
+            result = perform(command: command, args: args, own: own, file: 'result.txt', and: and)
         } finally {
             keep(args)
         }
@@ -250,7 +254,7 @@ Map look(String step, String command, Map args, List own) {
     check(step, args, own)
     Map result = [:]
     within(args) {
-        result = call(command: command, args: args, own: own, file: command + '.txt')
+        result = perform(command: command, args: args, own: own, file: command + '.txt')
     }
     if (result.get('exit') != '0') {
         error(step + ' ' + scope(args) + ': ' + (result.get('message') ?: 'exit code ' + result.get('exit')))

@@ -88,7 +88,7 @@ Map look(Map wanted, String command) {
                     result.put('saved', readFile(rollbackCommand.folder(wanted) + '/plan.json'))
                 }
             } else {
-                result = rollbackCommand.call(command: command, args: wanted, own: [], file: command + '.txt')
+                result = rollbackCommand.perform(command: command, args: wanted, own: [], file: command + '.txt')
             }
         } finally {
             rollbackCommand.keep(wanted)
@@ -98,12 +98,12 @@ Map look(Map wanted, String command) {
 }
 
 Map plan(Map wanted) {
-    return rollbackCommand.call(command: 'plan', args: wanted, own: own(), file: 'plan.txt',
+    return rollbackCommand.perform(command: 'plan', args: wanted, own: own(), file: 'plan.txt',
         and: ['ROLLBACK_OUT=' + rollbackCommand.folder(wanted) + '/plan.json'])
 }
 
 Map run(Map wanted, String path) {
-    return rollbackCommand.call(command: 'run', args: wanted, own: own(), file: 'result.txt', and: ['ROLLBACK_PLAN=' + path, 'ROLLBACK_TO='])
+    return rollbackCommand.perform(command: 'run', args: wanted, own: own(), file: 'result.txt', and: ['ROLLBACK_PLAN=' + path, 'ROLLBACK_TO='])
 }
 
 // chosen asks which of the candidates it is to be.
@@ -134,9 +134,7 @@ String chosen(Map wanted, Map candidates) {
 // approved shows what would be done, waits, and returns who said yes; '' if Jenkins does not say.
 String approved(Map wanted, Map planned) {
     Map question = asking(wanted, 'RollbackApprove')
-    String summary = planned.get('summary') ?: planned.get('message') ?: 'as planned above'
-    question.put('message', 'Roll back ' + rollbackCommand.scope(wanted) + '? ' + summary +
-        (planned.get('reasons') ? ' (' + planned.get('reasons') + ')' : '') + ' Reason: ' + rollbackCommand.value(wanted, 'reason'))
+    question.put('message', planned.get('summary') + '. Reason: ' + rollbackCommand.value(wanted, 'reason'))
     question.put('ok', 'Roll back')
     question.put('submitterParameter', 'ROLLBACK_APPROVED_BY')
     Object answer = ask(wanted, question)

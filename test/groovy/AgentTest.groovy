@@ -1,1 +1,178 @@
-class AgentTest { void run() {} }
+import static Suite.test
+import static Pipelines.*
+
+/** What reaches the program: credentials, configuration, keys and parameters; seen by a program that writes its environment down. */
+class AgentTest {
+    static final String AWKWARD = 'it\'s "quoted" $(touch /tmp/never) `id` \\ $HOME\nand a second line; end'
+    static final Map CREDENTIALS = [
+        'rollback-github': 'ghp_0123456789abcdef', 'rollback-github-login': ['app', 'ghs_abcdef0123456789'], 'rollback-github-key': [file: '-----BEGIN RSA PRIVATE KEY----- key'],
+        'rollback-aws': ['AKIAIOSFODNN7EXAMPLE', 'wJalrXUtnFEMI/K7MDENG'], 'rollback-kubeconfig': [file: 'apiVersion: v1 # kubeconfig'],
+        'rollback-jenkins': ['rollback', '11a2b3c4d5e6f7'], 'rollback-registry': ['robot', 'pa$$ w0rd'], 'team-github': 'ghp_of_the_team_0001',
+    ]
+
+    private File dump = new File(home, 'dump')
+
+    /** The environment in which the last command ran. */
+    private Map<String, String> seen() {
+        dump.text.split('\0').findAll { it.contains('=') }.collectEntries { def at = it.indexOf('='); [(it.substring(0, at)): it.substring(at + 1)] }
+    }
+
+    private Map stubbed(Map more = [:]) {
+        def dir = new File(home, 'stub')
+        dir.mkdirs()
+        def stub = new File(dir, 'rollback')
+        stub.text = '''#!/bin/sh
+if [ "$1" = --version ]; then echo "rollback version stub"; exit 0; fi
+env -0 > "$DUMP"
+if [ -n "$KUBECONFIG" ]; then cp "$KUBECONFIG" "$DUMP.kubeconfig"; fi
+if [ -n "$ROLLBACK_CONFIG" ]; then cp "$ROLLBACK_CONFIG" "$DUMP.config"; fi
+printf 'message=done %s\\n' "$1" > "$ROLLBACK_RESULT_FILE"
+exit "${STUB_EXIT:-0}"
+'''
+        stub.executable = true
+        Pipelines.agent([PATH: "${dir.path}:/usr/bin:/bin".toString(), DUMP: dump.path] + more)
+    }
+
+    private Build go(Map o = [:], String script) {
+        dump.delete()
+        build([job: job(), agent: stubbed(o.remove('more') ?: [:]), credentials: CREDENTIALS] + o, script)
+    }
+
+    void run() {
+        credentials()
+        values()
+        exits()
+    }
+
+    private void credentials() {
+        test('every credential by its default name, masked, and only inside of the block') {
+            def b = go("""node {
+                withRollback(github: true, githubKey: true, aws: true, kubeconfig: true, jenkins: true, registry: true, service: 'payments', environment: 'prod') { retagImage(reason: 'x') }
+                sh 'env -0 > "\$DUMP.after"'
+            }""")
+            assert b.result == 'SUCCESS'
+            def e = seen()
+            assert e.GITHUB_TOKEN == CREDENTIALS['rollback-github'] && e.ROLLBACK_GITHUB_TOKEN_ENV == 'GITHUB_TOKEN'
+            assert [e.AWS_ACCESS_KEY_ID, e.AWS_SECRET_ACCESS_KEY] == CREDENTIALS['rollback-aws']
+            assert [e.ROLLBACK_JENKINS_USER, e.JENKINS_TOKEN] == CREDENTIALS['rollback-jenkins'] && e.ROLLBACK_JENKINS_TOKEN_ENV == 'JENKINS_TOKEN'
+            assert [e.REGISTRY_USERNAME, e.REGISTRY_PASSWORD] == CREDENTIALS['rollback-registry']
+            assert [e.ROLLBACK_REGISTRY_USERNAME_ENV, e.ROLLBACK_REGISTRY_PASSWORD_ENV] == ['REGISTRY_USERNAME', 'REGISTRY_PASSWORD']
+            assert new File(dump.path + '.kubeconfig').text == CREDENTIALS['rollback-kubeconfig'].file
+            assert e.ROLLBACK_GITHUB_KEY_FILE.endsWith('/secret') && !new File(e.ROLLBACK_GITHUB_KEY_FILE).exists(): 'the key file outlives the block'
+            def after = new File(dump.path + '.after').text
+            assert b.secrets().every { !after.contains(it) }
+            assert b.all('withCredentials').size() == 1
+            assert !b.step('withCredentials').args.toString().contains('ghp_')
+        }
+        test('credentials by id; a GitHub App of Jenkins; a role instead of keys') {
+            def b = go("node { withRollback(github: 'team-github') { retagImage(service: 'payments', environment: 'prod', reason: 'x') } }")
+            assert b.result == 'SUCCESS' && seen().GITHUB_TOKEN == 'ghp_of_the_team_0001'
+            b = go("retagImage(service: 'payments', environment: 'prod', reason: 'x', githubLogin: true, registryRole: 'arn:aws:iam::123456789012:role/rollback', githubTokenEnv: 'GH')")
+            assert b.result == 'SUCCESS' && seen().GH == 'ghs_abcdef0123456789' && seen().ROLLBACK_GITHUB_TOKEN_ENV == 'GH'
+            assert seen().ROLLBACK_REGISTRY_ROLE == 'arn:aws:iam::123456789012:role/rollback' && !seen().AWS_ACCESS_KEY_ID
+        }
+        test('no credential is bound unless it is asked for') {
+            def b = go("node { withRollback { rollbackDoctor(service: 'payments', environment: 'prod') } }")
+            assert b.result == 'SUCCESS' && !b.step('withCredentials')
+            b = go("node { withRollback(github: false, aws: '') { rollbackDoctor() } }")
+            assert b.result == 'SUCCESS' && !b.step('withCredentials')
+        }
+        test('a credential that is not there is named') {
+            def b = go("retagImage(service: 'payments', environment: 'prod', reason: 'x', github: 'nope')")
+            assert b.result == 'FAILURE' && b.failure.message.contains("'nope'")
+            assert !dump.exists()
+        }
+        test('variables of Jenkins stand for keys, once, and a key wins over them') {
+            def global = [ROLLBACK_GITHUB: 'true', ROLLBACK_AWS: 'rollback-aws', ROLLBACK_KUBECONFIG: 'false']
+            def b = go(global: global, "node { withRollback(service: 'payments', environment: 'prod') { retagImage(reason: 'x'); rolloutRestart(reason: 'x') } }")
+            assert b.result == 'SUCCESS'
+            assert b.all('withCredentials').size() == 1
+            assert seen().GITHUB_TOKEN == 'ghp_0123456789abcdef' && seen().AWS_ACCESS_KEY_ID == 'AKIAIOSFODNN7EXAMPLE'
+            b = go(global: global, "retagImage(service: 'payments', environment: 'prod', reason: 'x', github: 'team-github', aws: false)")
+            assert seen().GITHUB_TOKEN == 'ghp_of_the_team_0001' && !seen().AWS_ACCESS_KEY_ID
+        }
+        test('the configuration is a path, or a text that becomes a file of the build') {
+            def b = go("node { writeFile(file: 'conf/rollback.yaml', text: 'a: 1'); retagImage(service: 'payments', environment: 'prod', reason: 'x', config: 'conf/rollback.yaml') }")
+            assert b.result == 'SUCCESS' && seen().ROLLBACK_CONFIG == 'conf/rollback.yaml'
+            b = go("retagImage(service: 'payments', environment: 'prod', reason: 'x', configText: 'defaults: {repo: acme/x}')")
+            assert b.result == 'SUCCESS' && new File(dump.path + '.config').text == 'defaults: {repo: acme/x}'
+            assert !new File(b.artifacts, 'rollback-record/payments-prod.yaml').exists()
+        }
+    }
+
+    private void values() {
+        test('values arrive as they were given, whatever is in them') {
+            def j = job()
+            j.definitions = [Steps.describable('string', [[name: 'ROLLBACK_REASON']])]
+            def b = go(job: j, params: [ROLLBACK_REASON: AWKWARD], "retagImage(service: 'payments', environment: 'prod')")
+            assert b.result == 'SUCCESS' && seen().ROLLBACK_REASON == AWKWARD
+            b = go("retagImage(service: 'payments', environment: 'prod', reason: params.x ?: env.AWKWARD)", more: [:], global: [AWKWARD: AWKWARD])
+            assert b.result == 'SUCCESS' && seen().ROLLBACK_REASON == AWKWARD
+            assert !new File('/tmp/never').exists()
+            def scripts = b.all('sh')*.args*.script
+            assert scripts.every { it.startsWith('#!/bin/sh\n') && !it.contains('quoted') }
+        }
+        test('lists, numbers and switches are texts of the program') {
+            go("retagImage(service: 'payments', environment: 'prod', reason: 'x', workloads: ['deployment/a', 'statefulset/b'], dryRun: true, confirm: false, githubApp: 12345, tag: null, settle: '')")
+            def e = seen()
+            assert e.ROLLBACK_WORKLOADS == 'deployment/a,statefulset/b' && e.ROLLBACK_DRY_RUN == 'true' && e.ROLLBACK_CONFIRM == 'false' && e.ROLLBACK_GITHUB_APP == '12345'
+            assert !e.containsKey('ROLLBACK_TAG') && !e.containsKey('ROLLBACK_SETTLE')
+        }
+        test('parameters on the first run, which params has and the environment does not, and on the second') {
+            def j = job(), script = """
+                properties([parameters(rollbackParameters(also: [string(name: 'OTHER', defaultValue: 'x')]))])
+                retagImage(service: 'payments', environment: 'prod', reason: 'given')"""
+            def b = go(job: j, script)
+            assert b.result == 'SUCCESS' && seen().ROLLBACK_TO == 'previous' && seen().ROLLBACK_DRY_RUN == 'false'
+            assert b.params.ROLLBACK_METHOD == 'none' && !seen().containsKey('ROLLBACK_METHOD'): 'a parameter of another command reached this one'
+            b = go(job: j, params: [ROLLBACK_TO: 'abc1234', ROLLBACK_DRY_RUN: true], script)
+            assert seen().ROLLBACK_TO == 'abc1234' && seen().ROLLBACK_DRY_RUN == 'true' && seen().ROLLBACK_REASON == 'given'
+            assert !b.all('withEnv').any { it.args.overrides.any { kv -> kv.startsWith('OTHER') } }
+        }
+        test('the caller wins over the environment, and that over the page') {
+            def j = job()
+            j.definitions = [Steps.describable('string', [[name: 'ROLLBACK_ENVIRONMENT', defaultValue: 'page']]), Steps.describable('string', [[name: 'ROLLBACK_REASON']])]
+            go(job: j, "withEnv(['ROLLBACK_ENVIRONMENT=around']) { retagImage(service: 'payments', reason: 'x') }")
+            assert seen().ROLLBACK_ENVIRONMENT == 'around' && seen().ROLLBACK_STATE == 'rollback-record/payments-around'
+            go(job: j, "node { withRollback(environment: 'outer') { retagImage(service: 'payments', reason: 'x') } }")
+            assert seen().ROLLBACK_ENVIRONMENT == 'outer'
+            go(job: j, "node { withRollback(environment: 'outer') { retagImage(service: 'payments', environment: 'inner', reason: 'x') } }")
+            assert seen().ROLLBACK_ENVIRONMENT == 'inner'
+            go(job: j, "retagImage(service: 'payments', reason: '')")
+            assert seen().ROLLBACK_ENVIRONMENT == 'page' && !seen().containsKey('ROLLBACK_REASON')
+        }
+        test('who started the build is who acts; a timer is nobody') {
+            go("retagImage(service: 'payments', environment: 'prod', reason: 'x')")
+            assert seen().ROLLBACK_USER == 'alice'
+            go(causes: [[_class: 'UpstreamCause', upstreamProject: 'p'], [_class: 'UserIdCause', userId: 'bob']], "retagImage(service: 'payments', environment: 'prod', reason: 'x')")
+            assert seen().ROLLBACK_USER == 'bob'
+            go(causes: [[_class: 'TimerTriggerCause']], "retagImage(service: 'payments', environment: 'prod', reason: 'x')")
+            assert !seen().containsKey('ROLLBACK_USER')
+            go("retagImage(service: 'payments', environment: 'prod', reason: 'x', user: 'release-bot')")
+            assert seen().ROLLBACK_USER == 'release-bot'
+        }
+        test('a name from the page does not lead out of the folder of records') {
+            def j = job()
+            j.definitions = [Steps.describable('string', [[name: 'ROLLBACK_SERVICE']])]
+            ['../../etc', '..', '.', '/abs', 'a b$(id)'].each { name ->
+                def b = go(job: j, params: [ROLLBACK_SERVICE: name], "retagImage(reason: 'x')")
+                assert b.result == 'SUCCESS'
+                assert seen().ROLLBACK_STATE ==~ /rollback-record\/[A-Za-z0-9_-][A-Za-z0-9_.-]*/
+                assert seen().ROLLBACK_SERVICE == name
+            }
+        }
+    }
+
+    private void exits() {
+        [0: ['SUCCESS', null], 1: ['FAILURE', 'retagImage payments/prod: done retag'], 2: ['FAILURE', 'retagImage payments/prod: done retag'], 3: ['UNSTABLE', null],
+            4: ['FAILURE', 'PRODUCTION CHANGED, NOT VERIFIED'], 5: ['FAILURE', 'retagImage payments/prod: done retag'], 137: ['FAILURE', 'PRODUCTION CHANGED, NOT VERIFIED'],
+            127: ['FAILURE', 'retagImage payments/prod: done retag']].each { code, want ->
+            test("exit code ${code} makes the build ${want[0]}") {
+                def b = go(more: [STUB_EXIT: "$code".toString()], "retagImage(service: 'payments', environment: 'prod', reason: 'x')")
+                assert b.result == want[0]
+                assert want[1] == null ? b.failure == null : b.failure.message.startsWith(want[1])
+                assert b.names().contains('archiveArtifacts')
+            }
+        }
+    }
+}

@@ -328,10 +328,12 @@ class Build {
         p.directory(new File(c.dir))
         p.environment().clear()
         p.environment().putAll(environment(c))
+        def apart = call.args.returnStdout == true // otherwise Jenkins writes both to the log as they come
+        p.redirectErrorStream(!apart)
         def process = p.start()
         process.outputStream.close()
         def out = new StringBuilder()
-        def readers = [[process.inputStream, call.args.returnStdout == true], [process.errorStream, false]].collect { stream, keep ->
+        def readers = [[process.inputStream, apart], [process.errorStream, false]].collect { stream, keep ->
             Thread.start {
                 stream.eachLine('UTF-8') { line ->
                     synchronized (this) {

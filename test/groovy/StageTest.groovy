@@ -3,18 +3,288 @@ import static Pipelines.*
 
 /** rollbackStage against the real program and the loopback world. */
 class StageTest {
+    static final String ROLL = "rollbackStage(service: 'payments', environment: 'prod', method: 'retag', reason: 'amounts are wrong')"
+    static final String RECORD = 'rollback-record/payments-prod/'
+
     void run() {
+        nothing()
+        retag()
+        choose()
+        approve()
+        others()
+        abort()
+        parallel()
+    }
+
+    private void nothing() {
         test('the method none does nothing and says so') {
             def b = build(job: job(), "rollbackStage(service: 'payments', environment: 'prod', method: 'none')")
             assert b.result == 'SUCCESS'
             assert b.names() == ['echo']
             assert b.log.contains('rollback: payments/prod stays as it is, the method is none.')
+            assert b.returned == [method: 'none', exit: '0']
         }
-        test('a rollback from the stage, end to end') {
+        test('without a method nothing is rolled back') {
+            def b = build(job: job(), "rollbackStage(service: 'payments', environment: 'prod', reason: 'x')")
+            assert b.result == 'SUCCESS'
+            assert b.names() == ['echo']
+            assert b.log.any { it.contains('no method was given') }
+        }
+        test('without a reason nothing is started, and nobody is asked') {
+            def b = build(job: job(), "rollbackStage(service: 'payments', environment: 'prod', method: 'retag', approve: true, reason: ' ')")
+            assert b.result == 'FAILURE'
+            assert b.names() == ['error']
+            assert b.failure.message.contains('no reason given')
+        }
+    }
+
+    private void retag() {
+        test('a rollback from the stage, end to end, on an agent of its own') {
             def w = new World()
-            def b = build(job: job(), world: w, "rollbackStage(service: 'payments', environment: 'prod', method: 'retag', reason: 'amounts are wrong')")
+            def b = build(job: job(), world: w, "rollbackStage(stage: 'Rollback', service: 'payments', environment: 'prod', method: 'retag', reason: 'amounts are wrong')")
             assert b.result == 'SUCCESS'
             assert w.running() == w.facts.WORLD_GOOD
+            assert b.nodes == 1
+            assert b.names() == ['stage', 'node', 'withEnv', 'sh', 'withEnv', 'withEnv', 'sh', 'readFile', 'withEnv', 'sh', 'readFile', 'archiveArtifacts']
+            assert b.description.startsWith('payments/prod: payments/prod is back on ' + w.facts.WORLD_GOOD_COMMIT[0..6])
+            assert b.description =~ /\/pull\/\d+$/
+
+            def left = b.artifacts.listFiles()[0].listFiles()[0].list() as Set
+            assert left.containsAll(['plan.json', 'plan.txt', 'result.txt', 'build.txt'])
+            assert left.count { it.endsWith('.jsonl') } == 1
+            def r = result(b, RECORD + 'result.txt')
+            assert r.exit == '0' && r.to == w.facts.WORLD_GOOD && r.from == w.facts.WORLD_BAD && r.method == 'retag'
+            assert b.returned.to == w.facts.WORLD_GOOD && b.returned.pullRequest == r.pullRequest
+
+            assert b.log.count { it.contains('verdict   safe') } == 1: 'the plan is printed once'
+            def at = ['verdict   safe', 'as planned', '✔ retag', '✔ verify', 'is back on'].collect { text -> b.log.findIndexOf { it.contains(text) } }
+            assert at.every { it >= 0 } && at == at.sort(false): "the log is not in order: ${at}"
+        }
+        test('in a node of the caller no other is taken') {
+            def w = new World()
+            def b = build(job: job(), world: w, "node('linux') { ${ROLL} }")
+            assert b.result == 'SUCCESS'
+            assert b.nodes == 1
+            assert b.all('sh')*.node.unique() == ['linux']
+            assert w.running() == w.facts.WORLD_GOOD
+        }
+        test('a node that is asked for is taken, as a trusted library as well') {
+            def w = new World()
+            def b = build(job: job(), world: w, sandbox: false, ROLL.replace("'prod',", "'prod', node: 'deployers',"))
+            assert b.result == 'SUCCESS'
+            assert b.step('node').args.label == 'deployers'
+            assert w.running() == w.facts.WORLD_GOOD
+        }
+        test('files of an earlier build in the workspace are not those of this one') {
+            def w = new World(), j = job()
+            build(job: j, world: w, ROLL)
+            def first = new File(last.artifacts, RECORD).list().find { it.endsWith('.jsonl') }
+            def b = build(job: j, world: w, "rollbackStage(service: 'payments', environment: 'prod', method: 'undo', reason: 'false alarm')")
+            assert b.result == 'SUCCESS'
+            assert w.running() == w.facts.WORLD_BAD
+            def files = new File(b.artifacts, RECORD).list() as List
+            assert !files.contains(first)
+            assert result(b, RECORD + 'result.txt').method == 'undo'
+        }
+        test('a dry run plans and stops') {
+            def w = new World()
+            def b = build(job: job(), world: w, "rollbackStage(service: 'payments', environment: 'prod', method: 'retag', dryRun: true, approve: true)")
+            assert b.result == 'SUCCESS'
+            assert w.running() == w.facts.WORLD_BAD
+            assert b.all('sh').size() == 2 && !b.step('input')
+            assert new File(b.artifacts, RECORD + 'plan.json').exists() && !new File(b.artifacts, RECORD + 'result.txt').exists()
+            assert b.description.contains('roll back by retag')
+        }
+        test('a refused plan fails the build and touches nothing') {
+            def w = new World()
+            def b = build(job: job(), world: w, "rollbackStage(service: 'payments', environment: 'prod', method: 'retag', to: '0123456789abcdef0123456789abcdef01234567', reason: 'x')")
+            assert b.result == 'FAILURE'
+            assert w.running() == w.facts.WORLD_BAD
+            assert b.all('sh').size() == 2
+            assert b.description.startsWith('FAILED payments/prod: ')
+            assert b.step('archiveArtifacts')
+        }
+        test('a mistake in the configuration fails with the words of the program') {
+            def w = new World()
+            def b = build(job: job(), world: w, ROLL.replace("'prod',", "'prod', timeout: 'soon',"))
+            assert b.result == 'FAILURE'
+            assert b.failure.message.contains('soon')
+            assert w.running() == w.facts.WORLD_BAD
+        }
+        test('production changed and not verified is said in loud words') {
+            def w = new World()
+            w.ask('break')
+            def b = build(job: job(), world: w, ROLL.replace("'prod',", "'prod', timeout: '5s',"))
+            assert b.result == 'FAILURE'
+            assert result(b, RECORD + 'result.txt').exit == '4'
+            assert b.failure.message.startsWith('PRODUCTION CHANGED, NOT VERIFIED. payments/prod: ')
+            assert b.description.startsWith('PRODUCTION CHANGED, NOT VERIFIED: payments/prod')
+        }
+    }
+
+    private void choose() {
+        test('choose offers the eligible candidates outside of a node, and goes where it was told') {
+            def w = new World(), choices = []
+            def b = build(job: job(), world: w, answers: [RollbackChoosePaymentsProd: { a -> choices.addAll(a.parameters[0].args.choices); choices.find { it.startsWith(w.facts.WORLD_OLDER_COMMIT[0..6]) } }],
+                ROLL.replace("'prod',", "'prod', choose: true, submitter: 'alice,oncall', approveWithin: 5,"))
+            assert b.result == 'SUCCESS'
+            assert choices.size() >= 2 && choices[0].startsWith(w.facts.WORLD_GOOD_COMMIT[0..6])
+            assert choices[0].contains('Cache exchange rates for a minute') && choices[0].contains('payments-dev')
+            assert b.step('input').node == null: 'an agent was held while a person was asked'
+            assert b.step('input').args.submitter == 'alice,oncall'
+            assert b.step('timeout').args == [time: 5, unit: 'MINUTES']
+            assert b.nodes == 2
+            assert w.running() == w.facts.WORLD_OLDER
+            assert new File(b.artifacts, RECORD + 'candidates.txt').exists()
+        }
+        test('an answer without a choice starts nothing') {
+            def w = new World()
+            def b = build(job: job(), world: w, answers: [RollbackChoosePaymentsProd: null], ROLL.replace("'prod',", "'prod', choose: true,"))
+            assert b.result == 'FAILURE'
+            assert b.failure.message.contains('none of the candidates was chosen. Nothing was started.')
+            assert w.running() == w.facts.WORLD_BAD
+        }
+        test('who names a target is not asked for one') {
+            def w = new World()
+            def b = build(job: job(), world: w, ROLL.replace("'prod',", "'prod', choose: true, to: '${w.facts.WORLD_OLDER_COMMIT}',"))
+            assert b.result == 'SUCCESS' && !b.step('input')
+            assert w.running() == w.facts.WORLD_OLDER
+        }
+    }
+
+    private void approve() {
+        test('approve shows the plan outside of a node, and runs what was approved') {
+            def w = new World(), asked = null
+            def b = build(job: job(), world: w, answers: [RollbackApprovePaymentsProd: { a -> asked = a; 'bob' }], ROLL.replace("'prod',", "'prod', approve: true, submitter: 'leads',"))
+            assert b.result == 'SUCCESS'
+            assert asked.message.contains('payments/prod: roll back by retag') && asked.message.contains('Reason: amounts are wrong')
+            assert asked.submitter == 'leads' && asked.submitterParameter == 'ROLLBACK_APPROVED_BY' && !asked.parameters
+            assert b.step('input').node == null && b.nodes == 2
+            assert b.step('timeout').args.time == 60
+            assert w.running() == w.facts.WORLD_GOOD
+            def planned = new groovy.json.JsonSlurper().parse(new File(b.artifacts, RECORD + 'plan.json'))
+            assert result(b, RECORD + 'result.txt').run == planned.id: 'what ran is not what was approved'
+            def status = build(job: job(), world: w, "rollbackStatus(service: 'payments', environment: 'prod')").returned
+            assert status.by == 'alice, approved by bob'
+            assert status.reason == 'amounts are wrong'
+        }
+        test('who approved may come in a map, or not at all') {
+            def w = new World()
+            def b = build(job: job(), world: w, answers: [RollbackApprovePaymentsProd: [ROLLBACK_APPROVED_BY: 'carol']], ROLL.replace("'prod',", "'prod', approve: true,"))
+            assert b.result == 'SUCCESS'
+            assert b.all('withEnv').any { it.args.overrides.contains('ROLLBACK_USER=alice, approved by carol') }
+            w = new World()
+            b = build(job: job(), world: w, answers: [RollbackApprovePaymentsProd: null], causes: [[_class: 'TimerTrigger']], ROLL.replace("'prod',", "'prod', approve: true,"))
+            assert b.result == 'SUCCESS'
+            assert b.all('withEnv').any { it.args.overrides.contains('ROLLBACK_USER=unknown, approved') }
+        }
+        test('approved on one agent, run on another') {
+            def w = new World(), j = job()
+            def b = build(job: j, world: w, answers: [RollbackApprovePaymentsProd: { new File(j.home, 'agents').deleteDir(); 'bob' }], ROLL.replace("'prod',", "'prod', approve: true,"))
+            assert b.result == 'SUCCESS'
+            assert w.running() == w.facts.WORLD_GOOD
+        }
+        test('a world that has moved since the approval is refused') {
+            def w = new World()
+            def b = build(job: job(), world: w, answers: [RollbackApprovePaymentsProd: {
+                def other = new Build(controller: controller(), job: job('other'), agent: agent(w.env))
+                def here = [Build.current, Build.context]
+                other.controller.run(other, ROLL)
+                Build.current = here[0]
+                Build.context = here[1]
+                assert other.result == 'SUCCESS'
+                'bob'
+            }], ROLL.replace("'prod',", "'prod', approve: true, to: '${w.facts.WORLD_OLDER_COMMIT}',"))
+            assert b.result == 'FAILURE'
+            assert result(b, RECORD + 'result.txt').exit == '5'
+            assert w.running() == w.facts.WORLD_GOOD
+        }
+        test('not approved: aborted, and nothing was touched') {
+            def w = new World()
+            def b = build(job: job(), world: w, answers: [RollbackApprovePaymentsProd: new Interrupted('Rejected by bob')], ROLL.replace("'prod',", "'prod', approve: true,"))
+            assert b.result == 'ABORTED'
+            assert w.running() == w.facts.WORLD_BAD
+            assert new File(b.artifacts, RECORD + 'plan.json').exists()
+        }
+        test('in a node of the caller the question is asked there') {
+            def w = new World()
+            def b = build(job: job(), world: w, answers: [RollbackApprovePaymentsProd: 'bob'], "node { ${ROLL.replace("'prod',", "'prod', approve: true,")} }")
+            assert b.result == 'SUCCESS' && b.nodes == 1
+            assert w.running() == w.facts.WORLD_GOOD
+        }
+    }
+
+    private void others() {
+        test('a revert waits for its merge as UNSTABLE with the link, and the next build goes on') {
+            def w = new World(), j = job()
+            def revert = ROLL.replace("'retag'", "'revert'")
+            def b = build(job: j, world: w, revert)
+            assert b.result == 'UNSTABLE'
+            def link = b.returned.pullRequest
+            assert link =~ /\/acme\/payments\/pull\/\d+$/
+            assert b.description.startsWith('PENDING payments/prod') && b.description.contains(link)
+            assert b.log.any { it.startsWith('WARNING: PENDING, build again to go on') && it.contains(link) }
+            assert w.running() == w.facts.WORLD_BAD
+            w.merge()
+            b = build(job: j, world: w, revert)
+            assert b.result == 'SUCCESS'
+            assert w.running() != w.facts.WORLD_BAD
+        }
+        test('undo takes it back, without a choice') {
+            def w = new World(), j = job()
+            build(job: j, world: w, ROLL)
+            def b = build(job: j, world: w, "rollbackStage(service: 'payments', environment: 'prod', method: 'undo', choose: true, reason: 'false alarm')")
+            assert b.result == 'SUCCESS' && !b.step('input')
+            assert w.running() == w.facts.WORLD_BAD
+        }
+        test('what has been done already needs no approval') {
+            def w = new World(), j = job()
+            build(job: j, world: w, ROLL)
+            def b = build(job: j, world: w, ROLL.replace("'prod',", "'prod', approve: true, to: '${w.facts.WORLD_GOOD_COMMIT}',"))
+            assert b.result == 'SUCCESS' && !b.step('input')
+            assert b.log.any { it.contains('nothing is left to change') }
+            assert w.running() == w.facts.WORLD_GOOD
+        }
+    }
+
+    private void abort() {
+        test('an aborted build leaves a record, and the next one finishes it') {
+            def w = new World('700ms'), j = job()
+            def b = build(job: j, world: w, watch: { Build at, String line, Process p ->
+                if (line.contains('new pods started') && !at.aborted) {
+                    at.aborted = true
+                    p.toHandle().destroy() // as Jenkins does; unlike Process, it leaves the streams open
+                }
+            }, ROLL)
+            assert b.result == 'ABORTED'
+            assert b.log.any { it.contains('interrupted') }: b.log
+            assert new File(b.artifacts, RECORD).list().any { it.endsWith('.jsonl') }: 'the journal of an aborted build is not archived'
+            def r = result(b, RECORD + 'result.txt')
+            assert r.exit == '4'
+
+            b = build(job: j, world: w, ROLL)
+            assert b.result == 'SUCCESS'
+            assert w.running() == w.facts.WORLD_GOOD
+            assert result(b, RECORD + 'result.txt').run == r.run: 'it was begun anew'
+        }
+    }
+
+    private void parallel() {
+        test('parallel stages of several services have files and questions of their own') {
+            def w = new World()
+            def b = build(job: job(), world: w, answers: [RollbackApprovePaymentsProd: 'bob', RollbackApproveWebProd: new Interrupted('no')], """
+                def results = [:]
+                parallel(
+                    payments: { results.payments = ${ROLL.replace("'prod',", "'prod', approve: true,")} },
+                    web: { rollbackStage(service: 'web', environment: 'prod', method: 'retag', reason: 'x', dryRun: true) },
+                    checkout: { results.checkout = rollbackStatus(service: 'checkout', environment: 'prod') })
+                results""")
+            assert b.result == 'FAILURE': 'web has nothing to go back to'
+            assert w.running() == w.facts.WORLD_GOOD
+            assert new File(b.artifacts, RECORD + 'result.txt').exists()
+            assert new File(b.artifacts, 'rollback-record/web-prod/plan.txt').exists()
+            assert b.description.readLines().size() == 2
+            assert b.steps*.branch.unique().containsAll(['payments', 'web', 'checkout'])
         }
     }
 }

@@ -48,6 +48,8 @@ class Whitelist extends GroovyInterceptor {
             ask("staticField ${receiver.name} ${property}")
         } else if (receiver instanceof Map) {
             ask('method java.util.Map get java.lang.Object')
+        } else if (receiver instanceof EnvObject) {
+            ask('method EnvObject getProperty java.lang.String')
         } else if (!own(receiver)) {
             allow(receiver, 'get' + property.capitalize(), [] as Object[])
         }
@@ -129,6 +131,17 @@ class Whitelist extends GroovyInterceptor {
     }
 
     private static void allow(Object receiver, String method, Object[] args) {
+        def question = [receiver.getClass(), method, args.collect { it?.getClass() }]
+        if (!answered.contains(question)) {
+            find(receiver, method, args)
+            answered << question
+        }
+    }
+
+    /** Questions that were answered with yes: reflection is slow. */
+    private static final Set<List> answered = [] as Set
+
+    private static void find(Object receiver, String method, Object[] args) {
         def seen = []
         for (Class c : ancestry(receiver.getClass())) {
             for (m in c.declaredMethods) {

@@ -4,6 +4,7 @@
 //
 //	new PACE          a world; prints the environment to reach it, and facts about it as WORLD_ variables
 //	merge             the reviewer merges the open revert
+//	break             the image before the bad one crashes where it starts
 //	running SERVICE   digest=pods for each image that its pods run
 package main
 
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/rollback-tools/rollback/internal/demo"
+	"github.com/rollback-tools/rollback/internal/fake/kube"
 )
 
 func main() {
@@ -65,6 +67,9 @@ func do(w **demo.World, words []string) error {
 	case len(words) == 1 && words[0] == "merge":
 		_, _, err := (*w).MergeRevert()
 		return err
+	case len(words) == 1 && words[0] == "break":
+		(*w).Cluster.Behave((*w).Releases[len((*w).Releases)-2].Digest, kube.Behaviour{Crash: true})
+		return nil
 	case len(words) == 2 && words[0] == "running":
 		for digest, pods := range (*w).Running(words[1]) {
 			fmt.Printf("%s=%d\n", digest, pods)
