@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build test unit lint check-go check-cc modules e2e soak bench release clean
+.PHONY: help build test unit groovy lint check-go check-cc modules e2e soak bench release clean
 
 STATICCHECK_VERSION := v0.8.2
 STATICCHECK := .cache/bin/staticcheck-$(STATICCHECK_VERSION)
@@ -33,10 +33,13 @@ build: check-go ## ./rollback for this machine, static, at most 25 MB
 	if [ "$$size" -gt $(MAX_BINARY) ]; then echo "rollback has $$size bytes; the limit is $(MAX_BINARY)" >&2; exit 1; fi; \
 	echo "./rollback $(VERSION), $$size bytes"
 
-test: lint unit ## everything in-process: lint, then all tests with the race detector; no network beyond modules
+test: lint unit groovy ## everything in-process: lint, all Go tests with the race detector, the Jenkins steps; no network beyond modules and jars
 
-unit: check-go check-cc modules ## the tests alone
+unit: check-go check-cc modules ## the Go tests alone
 	@set -o pipefail; CGO_ENABLED=1 go test -race -json ./... | go run ./scripts/testsummary
+
+groovy: check-go ## the tests of the Jenkins steps in vars/ alone; need a JDK 17 or later and Maven
+	@test/groovy/run.sh
 
 lint: check-go modules $(STATICCHECK) ## gofmt, go vet, staticcheck
 	@bad=$$(find . -name '*.go' -not -path './.*' -not -path './dist/*' -print0 | xargs -0 gofmt -l) || exit 1; \

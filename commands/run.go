@@ -58,7 +58,7 @@ func (e *Env) runCommand() *cli.Command {
 			"restart what pulls it, open the revert pull request while the pods start, and compare the digests of the running pods;\n" +
 			"it is temporary until that revert is merged. --method revert: the pull request first, then its merge, the build of the\n" +
 			"merge commit, its image, and the same proof. A run that was killed is finished by the same command, from any machine.",
-		Flags: e.scopeFlags(optTo, optMethod, optWait, optReason, optDryRun, optYes, optPlan, optAccept, optMigrate, optSteal, optJSON, optNoRecord, optResult, optUser),
+		Flags: e.scopeFlags(optTo, optMethod, optWait, optReason, optDryRun, optYes, optPlan, optAccept, optMigrate, optSteal, optOut, optJSON, optNoRecord, optResult, optUser),
 		Action: func(c *cli.Context) error {
 			return e.performAct(c, rollback.ActRun)
 		},
@@ -122,8 +122,12 @@ func (e *Env) performAct(c *cli.Context, a rollback.Act) error {
 	if err != nil {
 		return err
 	}
+	out := ""
+	if a == rollback.ActRun {
+		out = e.text(c, optOut)
+	}
 	return e.perform(c, task{
-		act: a, dry: sw["dry-run"], yes: sw["yes"], json: sw["json"], noRecord: sw["no-record"],
+		act: a, out: out, dry: sw["dry-run"], yes: sw["yes"], json: sw["json"], noRecord: sw["no-record"],
 		plan: e.text(c, optPlan), result: e.text(c, optResult), steal: e.text(c, optSteal),
 	})
 }
@@ -228,6 +232,11 @@ func (e *Env) perform(c *cli.Context, t task) (err error) {
 	if t.dry {
 		left.addPlan(plan, now, t.out)
 		return e.showPlan(t, plan, now, held)
+	}
+	if t.out != "" {
+		if err := writePlan(t.out, plan, e.redactor.String); err != nil {
+			return err
+		}
 	}
 	switch {
 	case t.act == rollback.ActVerify:

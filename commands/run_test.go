@@ -268,7 +268,11 @@ func TestSavedPlan(t *testing.T) {
 	r.wantText(t, "--plan '"+file+"'")
 	n.wantNothingWritten()
 	saved := decoded[rollback.Plan](t, result{stdout: read(t, file)})
-	run := n.do(call{args: scoped("run", "--plan", file, "--yes")}).wantExit(t, 0)
+	kept := filepath.Join(t.TempDir(), "kept.json")
+	run := n.do(call{args: scoped("run", "--plan", file, "--out", kept, "--yes")}).wantExit(t, 0)
+	if ran := decoded[rollback.Plan](t, result{stdout: read(t, kept)}); ran.ID != saved.ID || ran.Target.Digest != saved.Target.Digest {
+		t.Errorf("run --out kept %s to %s, not %s to %s", ran.ID, ran.Target.Digest, saved.ID, saved.Target.Digest)
+	}
 	run.wantText(t, saved.ID, "as planned")
 	if strings.Contains(run.stderr, "steps ") {
 		t.Errorf("what was read and approved is printed again:\n%s", run.stderr)

@@ -37,18 +37,27 @@ List parameters() {
 
 // check refuses a key that the step does not know, before anything runs.
 void check(String step, Map args, List own) {
+    String wrong = mistake(args, own)
+    if (wrong != '') {
+        error(step + ': ' + wrong + ' Nothing was started.')
+    }
+}
+
+// mistake is what is wrong with the keys, '' if nothing is.
+String mistake(Map args, List own) {
     List known = own + settings() + agent() + ['node']
     for (Object k : args.keySet().toList()) {
         String key = k.toString()
         if (!known.contains(key)) {
             String near = nearest(key, known)
-            error(step + ': no key "' + key + '"' + (near ? ', did you mean "' + near + '"?' : '') + ' Nothing was started.')
+            return 'no key "' + key + '"' + (near ? ', did you mean "' + near + '"?' : '.')
         }
         Object value = args.get(k)
         if (value instanceof Map || value instanceof Closure) {
-            error(step + ': ' + key + ' takes a text, a number, a boolean or a list. Nothing was started.')
+            return key + ' takes a text, a number, a boolean or a list.'
         }
     }
+    return ''
 }
 
 // nearest is the known key closest to a mistyped one, '' if none is close.
@@ -75,20 +84,27 @@ int distance(String a, String b, int limit) {
         row.add(j)
     }
     for (int i = 0; i < a.length(); i++) {
+        String letter = a.substring(i, i + 1)
         int diagonal = row.get(0)
+        int least = i + 1
         row[0] = i + 1
         for (int j = 0; j < b.length(); j++) {
             int above = row.get(j + 1)
             int left = row.get(j)
             int cost = diagonal
-            if (a.substring(i, i + 1) != b.substring(j, j + 1)) {
+            if (letter != b.substring(j, j + 1)) {
                 cost = Math.min(diagonal, Math.min(left, above)) + 1
             }
             diagonal = above
             row[j + 1] = cost
+            least = Math.min(least, cost)
+        }
+        if (least >= limit) { // it only grows from here
+            return limit
         }
     }
-    return row.get(b.length())
+    int d = row.get(b.length())
+    return Math.min(limit, d)
 }
 
 // variable is the name under which the program reads a key: registryAccount is ROLLBACK_REGISTRY_ACCOUNT.

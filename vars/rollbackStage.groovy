@@ -42,10 +42,7 @@ Map roll(Map args) {
         Map result = [:]
         rollbackCommand.within(wanted) {
             try {
-                result = plan(wanted)
-                if (result.get('exit') == '0' && !dry) {
-                    result = run(wanted, rollbackCommand.folder(wanted) + '/plan.json')
-                }
+                result = dry ? plan(wanted) : run(wanted, 'ROLLBACK_OUT=' + rollbackCommand.folder(wanted) + '/plan.json')
             } finally {
                 rollbackCommand.keep(wanted)
             }
@@ -69,7 +66,7 @@ Map roll(Map args) {
         String path = rollbackCommand.folder(wanted) + '-approved.json'
         try {
             writeFile(file: path, text: saved)
-            result = run(wanted, path)
+            result = run(wanted, 'ROLLBACK_PLAN=' + path)
         } finally {
             rollbackCommand.keep(wanted)
         }
@@ -102,8 +99,9 @@ Map plan(Map wanted) {
         and: ['ROLLBACK_OUT=' + rollbackCommand.folder(wanted) + '/plan.json'])
 }
 
-Map run(Map wanted, String path) {
-    return rollbackCommand.perform(command: 'run', args: wanted, own: own(), file: 'result.txt', and: ['ROLLBACK_PLAN=' + path, 'ROLLBACK_TO='])
+// run rolls back by the approved plan, or by one of its own, which it leaves in the archive.
+Map run(Map wanted, String plan) {
+    return rollbackCommand.perform(command: 'run', args: wanted, own: own(), file: 'result.txt', and: [plan])
 }
 
 // chosen asks which of the candidates it is to be.

@@ -1,1 +1,90 @@
-class ParametersTest { void run() {} }
+import static Suite.test
+import static Pipelines.*
+
+/** The page "Build with Parameters", and the job that is one line. */
+class ParametersTest {
+    static final List<String> PAGE = ['ROLLBACK_METHOD', 'ROLLBACK_TO', 'ROLLBACK_REASON', 'ROLLBACK_DRY_RUN', 'ROLLBACK_ACCEPT', 'ROLLBACK_ACCEPT_MIGRATIONS', 'ROLLBACK_WAIT', 'ROLLBACK_ID']
+    static final String ONE = "rollbackPipeline(service: 'payments', environment: 'prod')"
+
+    void run() {
+        test('the page of a pipeline that does something else as well rolls back only when told to') {
+            def j = job()
+            def b = build(job: j, "properties([parameters(rollbackParameters(also: [booleanParam(name: 'DEPLOY', defaultValue: true)]))])")
+            assert b.result == 'SUCCESS'
+            assert j.definitions*.args*.name == PAGE + ['DEPLOY']
+            assert j.definitions[0].args.choices == ['none', 'retag', 'revert', 'undo']
+            assert b.params.ROLLBACK_METHOD == 'none' && b.params.ROLLBACK_TO == 'previous' && b.params.ROLLBACK_DRY_RUN == false && b.params.DEPLOY == true
+            assert j.definitions.every { it.args.name == 'DEPLOY' || it.args.description }
+        }
+        test('service and environment are chosen from a list, or typed') {
+            def j = job()
+            build(job: j, "properties([parameters(rollbackParameters(none: false, services: ['payments', 'web'], environments: []))])")
+            assert j.definitions*.args*.name == ['ROLLBACK_SERVICE', 'ROLLBACK_ENVIRONMENT'] + PAGE
+            assert j.definitions[0].symbol == 'choice' && j.definitions[0].args.choices == ['payments', 'web']
+            assert j.definitions[1].symbol == 'string'
+            assert j.definitions[2].args.choices == ['retag', 'revert', 'undo']
+        }
+        test('the first build of a one-line job makes its page, and nothing else') {
+            def w = new World(), j = job()
+            def b = build(job: j, world: w, ONE)
+            assert b.result == 'SUCCESS' && b.nodes == 0
+            assert j.definitions*.args*.name == PAGE && !j.concurrent
+            assert b.description == 'the page is ready: Build with Parameters'
+            assert w.running() == w.facts.WORLD_BAD
+        }
+        test('the next build of a one-line job rolls back as the page says') {
+            def w = new World(), j = job()
+            build(job: j, world: w, ONE)
+            def b = build(job: j, world: w, params: [ROLLBACK_REASON: 'amounts are "wrong" since $(date)', ROLLBACK_TO: w.facts.WORLD_OLDER_COMMIT], ONE)
+            assert b.result == 'SUCCESS'
+            assert w.running() == w.facts.WORLD_OLDER
+            assert b.step('stage').args.name == 'Rollback'
+            assert build(job: job(), world: w, "rollbackStatus(service: 'payments', environment: 'prod')").returned.reason == 'amounts are "wrong" since $(date)'
+        }
+        test('a page without a reason starts nothing') {
+            def w = new World(), j = job()
+            build(job: j, world: w, ONE)
+            def b = build(job: j, world: w, ONE)
+            assert b.result == 'FAILURE' && b.failure.message.contains('no reason given') && b.nodes == 0
+        }
+        test('a job that was made with its page rolls back in its first build') {
+            def w = new World(), j = job()
+            def page = build(job: job(), ONE).job.definitions
+            j.definitions = page
+            def b = build(job: j, world: w, params: [ROLLBACK_REASON: 'amounts', ROLLBACK_METHOD: 'retag'], ONE)
+            assert b.result == 'SUCCESS' && w.running() == w.facts.WORLD_GOOD
+            assert j.definitions*.toString() == page*.toString()
+        }
+        test('one page for several services, with approval under the fixed id') {
+            def w = new World(), j = job('rollback')
+            def script = "rollbackPipeline(services: ['payments', 'web'], environments: ['prod'], approve: true, submitter: 'leads')"
+            build(job: j, world: w, script)
+            def b = build(job: j, world: w, params: [ROLLBACK_SERVICE: 'payments', ROLLBACK_REASON: 'amounts'], answers: [RollbackApprove: 'bob'], script)
+            assert b.result == 'SUCCESS'
+            assert w.running() == w.facts.WORLD_GOOD
+            assert b.step('input').node == null
+            assert new File(b.artifacts, 'rollback-record/payments-prod/result.txt').exists()
+        }
+        test('a declarative stage with agent none: parameters not known before the first run, and known after it') {
+            def w = new World(), j = job()
+            def block = Pipelines.build(job: job(), "properties([parameters(rollbackParameters())])").job.definitions
+            def script = "stage('Rollback') { rollbackStage(service: 'payments', environment: 'prod') }" // what a declarative stage comes to
+            def first = new Build(controller: controller(), job: j, agent: agent(w.env))
+            block.each { first.params[it.args.name] = Build.defaultOf(it) } // params has them, the environment does not
+            last = first
+            controller().run(first, script)
+            assert first.result == 'SUCCESS' && first.names() == ['stage', 'echo']
+            j.definitions = block
+            def b = build(job: j, world: w, params: [ROLLBACK_METHOD: 'retag', ROLLBACK_REASON: 'amounts'], script)
+            assert b.result == 'SUCCESS' && w.running() == w.facts.WORLD_GOOD
+        }
+        test('the page of the first run is passed on before the environment has it') {
+            def w = new World(), j = job()
+            def b = build(job: j, world: w, """
+                properties([parameters(rollbackParameters(none: false))])
+                rollbackStage(service: 'payments', environment: 'prod', reason: 'amounts')""")
+            assert b.result == 'SUCCESS' && b.returned.method == 'retag'
+            assert w.running() == w.facts.WORLD_GOOD
+        }
+    }
+}

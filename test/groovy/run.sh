@@ -12,17 +12,19 @@ missing() { echo "make groovy: $1 is missing: apt-get install $2 (brew install $
 command -v java >/dev/null 2>&1 || missing "Java (17 or later)" openjdk-17-jdk-headless openjdk@17
 java -version >/dev/null 2>&1 || missing "Java (17 or later)" openjdk-17-jdk-headless openjdk@17
 
+checked() { if command -v sha256sum >/dev/null 2>&1; then sha256sum -c --status -; else shasum -a 256 -c --status -; fi; }
+
 bin=.cache/groovy
 mkdir -p $bin/lib
 # The jars, by checksum. Maven and its own configuration know where from.
 jars=
 while read -r sum group artifact version; do
   jar=$bin/lib/$artifact-$version.jar
-  if ! echo "$sum  $jar" | sha256sum -c --status 2>/dev/null; then
+  if ! echo "$sum  $jar" | checked 2>/dev/null; then
     command -v mvn >/dev/null 2>&1 || missing Maven maven maven
     mvn -q -B -Dstyle.color=never dependency:copy -Dartifact="$group:$artifact:$version" -DoutputDirectory="$PWD/$bin/lib" -Dmdep.overWriteReleases=true -Dtransitive=false ||
       { echo "make groovy: Maven could not fetch $group:$artifact:$version" >&2; exit 1; }
-    echo "$sum  $jar" | sha256sum -c --status || { echo "make groovy: $jar is not what it was: its checksum differs" >&2; exit 1; }
+    echo "$sum  $jar" | checked || { echo "make groovy: $jar is not what it was: its checksum differs" >&2; exit 1; }
   fi
   jars=$jars:$PWD/$jar
 done <<JARS
