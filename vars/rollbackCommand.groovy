@@ -6,7 +6,7 @@ Map call(Map o = [:]) {
     return perform(o)
 }
 
-// SETTINGS say which scope and where it lives: the selectors and settings of rollback.yaml, in camelCase.
+// settings say which scope and where it lives: the selectors and settings of rollback.yaml, in camelCase.
 List settings() {
     return [
         'config', 'service', 'environment',
@@ -22,7 +22,7 @@ List settings() {
     ]
 }
 
-// AGENT says what withRollback brings to an agent: the program, its configuration, and credentials by id.
+// agent is what withRollback brings to an agent: the program, its configuration, and credentials by id.
 List agent() {
     return [
         'binary', 'url', 'version', 'sha256', 'configText',
@@ -30,9 +30,17 @@ List agent() {
     ]
 }
 
-// PARAMETERS are the options that a job's page may offer; a step takes only those that are its own.
+// parameters are the options that a job's page may offer; a step takes only those that are its own.
 List parameters() {
     return ['service', 'environment', 'method', 'to', 'reason', 'dryRun', 'accept', 'acceptMigrations', 'wait', 'id']
+}
+
+// options are the flags of the commands that are keys of a step.
+List options() {
+    return [
+        'to', 'method', 'wait', 'reason', 'dryRun', 'accept', 'acceptMigrations', 'steal', 'noRecord', 'user', 'tags', 'for',
+        'pr', 'commit', 'draft', 'autoMerge',
+    ]
 }
 
 // check refuses a key that the step does not know, before anything runs.
@@ -138,8 +146,7 @@ String value(Map args, String key) {
 
 // variables are the keys as variables, and the parameters that the environment does not hold yet.
 List variables(Map args) {
-    List known = settings() + ['to', 'method', 'reason', 'dryRun', 'accept', 'acceptMigrations', 'wait', 'steal', 'noRecord', 'user',
-        'pr', 'commit', 'draft', 'autoMerge', 'tags']
+    List known = settings() + options()
     List list = []
     for (Object name : params.keySet().toList()) {
         if (name.toString().startsWith('ROLLBACK_') && text(env.getProperty(name.toString())) == '') {

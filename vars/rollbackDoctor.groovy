@@ -1,6 +1,6 @@
 // rollbackDoctor checks every access without changing anything.
 List own() {
-    return []
+    return ['for']
 }
 
 Map call(Map args = [:]) {
