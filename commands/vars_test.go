@@ -48,11 +48,11 @@ var steps = []step{
 			"exit code 0 is SUCCESS; 3 is UNSTABLE, the pull request waits for its merge, build again to go on; all others are a\n" +
 			"FAILURE, 4 (production changed, not verified) in loud words. Plan, journal and outcome are archived under\n" +
 			"rollback-record/, also after an abort; the next build finishes what an aborted one began. The ids of the questions are\n" +
-			"RollbackChoose and RollbackApprove and the scope: RollbackApprovePaymentsProd. Returns the outcome as a Map of texts.",
+			"RollbackChoose and RollbackApprove and the service: RollbackApprovePayments. Returns the outcome as a Map of texts.",
 		commands: []string{"plan", "run"},
 		keys: append(slices.Clone(stageKeys),
 			[2]string{"stage", "name of the stage to open for it (default: none, it is in one already)"},
-			[2]string{"inputId", "end of the ids of its questions, instead of service and environment"}),
+			[2]string{"inputId", "end of the ids of its questions, instead of the service; for one service in several environments at once"}),
 		examples: []string{
 			"// declarative, beside what the pipeline does otherwise; the page has ROLLBACK_METHOD: see rollbackParameters\n" +
 				"pipeline {\n    agent none\n    stages {\n        stage('Rollback') {\n            when { expression { params.ROLLBACK_METHOD != 'none' } }\n" +
@@ -87,7 +87,7 @@ var steps = []step{
 		},
 		examples: []string{
 			"properties([parameters(rollbackParameters(also: [booleanParam(name: 'DEPLOY', defaultValue: true)]))])",
-			"// a declarative pipeline takes no list, so there they are written out\n" + declarativeBlock(),
+			"// a declarative pipeline takes no list, so there they are written out\n" + declarative(""),
 		},
 	},
 	{
@@ -173,15 +173,6 @@ var managed = []string{"plan", "out", "yes", "json", "result-file"}
 
 // nodeKey is a key of every step that runs something.
 var nodeKey = [2]string{"node", "label of the agent to take; without it the one that the caller holds, else any"}
-
-// camel is the key of a flag: registry-account is registryAccount.
-func camel(flag string) string {
-	words := strings.Split(flag, "-")
-	for i, w := range words[1:] {
-		words[i+1] = strings.ToUpper(w[:1]) + w[1:]
-	}
-	return strings.Join(words, "")
-}
 
 // groovyVariable is the rule in vars/rollbackCommand.groovy: the variable of a key.
 func groovyVariable(key string) string {
@@ -369,49 +360,6 @@ func TestStepParameters(t *testing.T) {
 	}
 }
 
-// declarativeBlock is the page of a declarative pipeline.
-func declarativeBlock() string {
-	var b strings.Builder
-	b.WriteString("parameters {\n")
-	for _, p := range jobParameters(false) {
-		description := "'" + strings.ReplaceAll(p.Description, "'", `\'`) + "'"
-		switch p.Kind {
-		case rollback.ChoiceParameter:
-			fmt.Fprintf(&b, "    choice(name: '%s', choices: ['%s'],\n        description: %s)\n", p.Name, strings.Join(p.Choices, "', '"), description)
-		case rollback.TextParameter:
-			fmt.Fprintf(&b, "    string(name: '%s', defaultValue: '%s', trim: true,\n        description: %s)\n", p.Name, p.Default, description)
-		case rollback.BooleanParameter:
-			fmt.Fprintf(&b, "    booleanParam(name: '%s', defaultValue: %s,\n        description: %s)\n", p.Name, p.Default, description)
-		}
-	}
-	return b.String() + "}"
-}
-
-// Wherever the documentation writes the page out, it is that block, indented as it may be.
-func TestDeclarativeParameters(t *testing.T) {
-	t.Parallel()
-	var files []string
-	must(t, filepath.WalkDir(filepath.Join("..", "docs"), func(path string, d os.DirEntry, err error) error {
-		if err == nil && !d.IsDir() {
-			files = append(files, path)
-		}
-		return err
-	}))
-	left := func(text string) string {
-		lines := strings.Split(text, "\n")
-		for i := range lines {
-			lines[i] = strings.TrimSpace(lines[i])
-		}
-		return strings.Join(lines, "\n")
-	}
-	for _, path := range append(files, filepath.Join("..", "README.md"), filepath.Join("..", "vars", "rollbackParameters.txt")) {
-		text := left(read(t, path))
-		if strings.Contains(text, "choice(name: 'ROLLBACK_METHOD'") && !strings.Contains(text, strings.TrimSuffix(left(declarativeBlock()), "}")) {
-			t.Errorf("%s has a page of its own; it should have:\n%s", path, declarativeBlock())
-		}
-	}
-}
-
 // help is what Jenkins shows of a step. A controller shows it as HTML or, by default, as text: so it is text that reads well in
 // both, in one pre element, without characters that mean something in HTML.
 func (s step) help(t *testing.T) string {
@@ -491,39 +439,83 @@ func TestStepExamples(t *testing.T) {
 	for _, s := range steps {
 		known[s.name] = slices.Concat(keysOf(s.flagKeys(t)), keysOf(s.keys), common)
 	}
+	texts := map[string]string{}
+	for _, s := range steps {
+		texts["the help of "+s.name] = strings.Join(s.examples, "\n")
+	}
+	files, err := filepath.Glob(filepath.Join("..", "docs", "examples", "*"))
+	must(t, err)
+	for _, path := range append(files, filepath.Join("..", "docs", "jenkins.md"), filepath.Join("..", "README.md")) {
+		texts[path] = read(t, path)
+	}
 	calls := 0
 	call, key := regexp.MustCompile(`\b(\w+)\(`), regexp.MustCompile(`(?:^|[(,\s])(\w+): `)
-	for _, s := range steps {
-		for _, e := range s.examples {
-			for _, at := range call.FindAllStringSubmatchIndex(e, -1) {
-				name := e[at[2]:at[3]]
-				if known[name] == nil {
-					continue
+	for where, text := range texts {
+		for _, at := range call.FindAllStringSubmatchIndex(text, -1) {
+			name := text[at[2]:at[3]]
+			if known[name] == nil {
+				continue
+			}
+			depth, inner := 1, ""
+			for _, r := range text[at[1]:] { // what stands in this call, and in no call inside of it
+				if r == '(' {
+					depth++
+				} else if r == ')' {
+					depth--
 				}
-				depth, text := 1, ""
-				for _, r := range e[at[1]:] { // what stands in this call, and in no call inside of it
-					if r == '(' {
-						depth++
-					} else if r == ')' {
-						depth--
-					}
-					if depth == 0 {
-						break
-					}
-					if depth == 1 {
-						text += string(r)
-					}
+				if depth == 0 {
+					break
 				}
-				calls++
-				for _, m := range key.FindAllStringSubmatch(text, -1) {
-					if !slices.Contains(known[name], m[1]) {
-						t.Errorf("an example of %s gives %s the key %s", s.name, name, m[1])
-					}
+				if depth == 1 {
+					inner += string(r)
+				}
+			}
+			calls++
+			for _, m := range key.FindAllStringSubmatch(inner, -1) {
+				if !slices.Contains(known[name], m[1]) {
+					t.Errorf("%s gives %s the key %s", where, name, m[1])
 				}
 			}
 		}
 	}
-	if calls < 15 {
+	if calls < 20 {
 		t.Errorf("only %d calls found in the examples", calls)
 	}
 }
+
+// The one-click jobs that the program writes use keys of rollbackPipeline.
+func TestStepKeysOfJobs(t *testing.T) {
+	t.Parallel()
+	i := slices.IndexFunc(steps, func(s step) bool { return s.name == "rollbackPipeline" })
+	known := keysOf(slices.Concat(steps[i].flagKeys(t), steps[i].keys))
+	for _, s := range slices.Concat(config.Selectors, config.Settings) {
+		known = append(known, camel(s.Flag))
+	}
+	file := filepath.Join(t.TempDir(), "rollback.yaml")
+	must(t, os.WriteFile(file, []byte(manySettings), 0o600))
+	f, err := config.Load(file, func(string) string { return "" }, t.TempDir())
+	must(t, err)
+	scoped, err := f.Resolve(rollback.Scope{Service: "payments", Environment: "prod"}, nil)
+	must(t, err)
+	job, _ := pipelineOf(scoped)
+	found := regexp.MustCompile(`(?m)^    (\w+): `).FindAllStringSubmatch(job.Script, -1)
+	if len(found) < 5 {
+		t.Errorf("only %d keys in:\n%s", len(found), job.Script)
+	}
+	for _, m := range found {
+		if !slices.Contains(known, m[1]) {
+			t.Errorf("a job gives rollbackPipeline the key %s", m[1])
+		}
+	}
+}
+
+// manySettings is a configuration with a setting of each kind.
+const manySettings = `defaults: {repo: "acme/{service}", job: "deploy/{service}", revert: {autoMerge: true}}
+environments:
+  prod:
+    registry: {kind: ecr, account: "123456789012", region: eu-west-1}
+    cluster: {context: acme-prod, server: "https://prod.example.com"}
+    jenkins: {url: "https://jenkins.example.com", user: rollback}
+    namespace: prod
+    settle: 30s
+`

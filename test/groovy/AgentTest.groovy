@@ -42,6 +42,46 @@ exit "${STUB_EXIT:-0}"
         credentials()
         values()
         exits()
+        examples()
+    }
+
+    /** docs/examples, word for word, with the service's configuration in the library. */
+    private void examples() {
+        def text = { name -> new File(library, 'docs/examples/' + name).text.replaceFirst(/(?m)^@Library.*$/, '') }
+        def from = new File(home, 'library')
+        new File(from, 'resources').mkdirs()
+        new File(from, 'resources/rollback.yaml').text = 'defaults: {repo: "acme/{service}"}'
+        java.nio.file.Files.createSymbolicLink(new File(from, 'vars').toPath(), new File(library, 'vars').toPath())
+        def controller = new Controller(from, true)
+        def answer = [RollbackChoose: { it.parameters[0].args.choices[0] }]
+
+        test('docs/examples/Jenkinsfile.rollback makes its page, and rolls back by it') {
+            def j = job()
+            def b = go(job: j, controller: controller, text('Jenkinsfile.rollback'))
+            assert b.result == 'SUCCESS' && !dump.exists()
+            assert j.definitions*.args*.name[0] == 'ROLLBACK_SERVICE'
+            b = go(job: j, controller: controller, answers: answer, params: [ROLLBACK_SERVICE: 'web', ROLLBACK_REASON: 'x', ROLLBACK_TO: 'abc1234'], text('Jenkinsfile.rollback'))
+            assert b.result == 'SUCCESS'
+            assert seen().ROLLBACK_SERVICE == 'web' && seen().ROLLBACK_TO == 'abc1234' && seen().GITHUB_TOKEN && b.step('node').args.label == 'deploy'
+            assert new File(dump.path + '.config').text == 'defaults: {repo: "acme/{service}"}'
+        }
+        test('docs/examples/Jenkinsfile.fleet rolls several services back, in parallel') {
+            def j = job()
+            def b = go(job: j, controller: controller, text('Jenkinsfile.fleet'))
+            assert b.result == 'SUCCESS' && b.description == 'no service was named'
+            b = go(job: j, controller: controller, params: [SERVICES: 'payments, web', ROLLBACK_REASON: 'x'], text('Jenkinsfile.fleet'))
+            assert b.result == 'SUCCESS'
+            assert b.steps*.branch.findAll { it }.unique().sort(false) == ['payments', 'web']
+            assert new File(b.artifacts, 'rollback-record').list().sort() == ['payments-prod', 'web-prod']
+        }
+        ['Jenkinsfile.service', '../../Jenkinsfile'].each { name ->
+            test("${name.tokenize('/').last()} is Groovy that Jenkins can read") {
+                def file = new File(library, 'docs/examples/' + name)
+                if (file.exists() || name == 'Jenkinsfile.service') {
+                    new GroovyShell().parse(text(name))
+                }
+            }
+        }
     }
 
     private void credentials() {

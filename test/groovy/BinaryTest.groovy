@@ -93,6 +93,8 @@ class BinaryTest {
             assert b.log.contains('rollback version 1.4.0')
             b = locate(a, args)
             assert b.result == 'SUCCESS' && served == 0
+            def c = build(job: job(), agent: a, "node { withRollback(${args}) { sh(script: '#!/bin/sh\\nrollback status') } }")
+            assert c.result == 'SUCCESS' && c.log.count('rollback version 1.4.0') == 2: 'it is not on PATH in the block'
             new File(path(b)).text = 'something else'
             b = locate(a, args)
             assert b.result == 'SUCCESS' && served == 1: 'a cached program was not checked'

@@ -143,6 +143,7 @@ class Build {
             case 'timeout':
                 say("Timeout set to expire in ${call.args.time} ${call.args.unit?.toLowerCase() ?: 'minutes'}", c)
                 return c.plus([:])
+            case 'lock': return c.plus([:])
             case 'dir':
                 needsNode(call, c)
                 def d = new File(c.dir, call.args.path)

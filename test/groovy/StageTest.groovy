@@ -125,7 +125,7 @@ class StageTest {
     private void choose() {
         test('choose offers the eligible candidates outside of a node, and goes where it was told') {
             def w = new World(), choices = []
-            def b = build(job: job(), world: w, answers: [RollbackChoosePaymentsProd: { a -> choices.addAll(a.parameters[0].args.choices); choices.find { it.startsWith(w.facts.WORLD_OLDER_COMMIT[0..6]) } }],
+            def b = build(job: job(), world: w, answers: [RollbackChoosePayments: { a -> choices.addAll(a.parameters[0].args.choices); choices.find { it.startsWith(w.facts.WORLD_OLDER_COMMIT[0..6]) } }],
                 ROLL.replace("'prod',", "'prod', choose: true, submitter: 'alice,oncall', approveWithin: 5,"))
             assert b.result == 'SUCCESS'
             assert choices.size() >= 2 && choices[0].startsWith(w.facts.WORLD_GOOD_COMMIT[0..6])
@@ -139,7 +139,7 @@ class StageTest {
         }
         test('an answer without a choice starts nothing') {
             def w = new World()
-            def b = build(job: job(), world: w, answers: [RollbackChoosePaymentsProd: null], ROLL.replace("'prod',", "'prod', choose: true,"))
+            def b = build(job: job(), world: w, answers: [RollbackChoosePayments: null], ROLL.replace("'prod',", "'prod', choose: true,"))
             assert b.result == 'FAILURE'
             assert b.failure.message.contains('none of the candidates was chosen. Nothing was started.')
             assert w.running() == w.facts.WORLD_BAD
@@ -155,7 +155,7 @@ class StageTest {
     private void approve() {
         test('approve shows the plan outside of a node, and runs what was approved') {
             def w = new World(), asked = null
-            def b = build(job: job(), world: w, answers: [RollbackApprovePaymentsProd: { a -> asked = a; 'bob' }], ROLL.replace("'prod',", "'prod', approve: true, submitter: 'leads',"))
+            def b = build(job: job(), world: w, answers: [RollbackApprovePayments: { a -> asked = a; 'bob' }], ROLL.replace("'prod',", "'prod', approve: true, submitter: 'leads',"))
             assert b.result == 'SUCCESS'
             assert asked.message.contains('payments/prod: roll back by retag') && asked.message.contains('Reason: amounts are wrong')
             assert asked.submitter == 'leads' && asked.submitterParameter == 'ROLLBACK_APPROVED_BY' && !asked.parameters
@@ -172,23 +172,23 @@ class StageTest {
         }
         test('who approved may come in a map, or not at all') {
             def w = new World()
-            def b = build(job: job(), world: w, answers: [RollbackApprovePaymentsProd: [ROLLBACK_APPROVED_BY: 'carol']], ROLL.replace("'prod',", "'prod', approve: true,"))
+            def b = build(job: job(), world: w, answers: [RollbackApprovePayments: [ROLLBACK_APPROVED_BY: 'carol']], ROLL.replace("'prod',", "'prod', approve: true,"))
             assert b.result == 'SUCCESS'
             assert b.all('withEnv').any { it.args.overrides.contains('ROLLBACK_USER=alice, approved by carol') }
             w = new World()
-            b = build(job: job(), world: w, answers: [RollbackApprovePaymentsProd: null], causes: [[_class: 'TimerTrigger']], ROLL.replace("'prod',", "'prod', approve: true,"))
+            b = build(job: job(), world: w, answers: [RollbackApprovePayments: null], causes: [[_class: 'TimerTrigger']], ROLL.replace("'prod',", "'prod', approve: true,"))
             assert b.result == 'SUCCESS'
             assert b.all('withEnv').any { it.args.overrides.contains('ROLLBACK_USER=unknown, approved') }
         }
         test('approved on one agent, run on another') {
             def w = new World(), j = job()
-            def b = build(job: j, world: w, answers: [RollbackApprovePaymentsProd: { new File(j.home, 'agents').deleteDir(); 'bob' }], ROLL.replace("'prod',", "'prod', approve: true,"))
+            def b = build(job: j, world: w, answers: [RollbackApprovePayments: { new File(j.home, 'agents').deleteDir(); 'bob' }], ROLL.replace("'prod',", "'prod', approve: true,"))
             assert b.result == 'SUCCESS'
             assert w.running() == w.facts.WORLD_GOOD
         }
         test('a world that has moved since the approval is refused') {
             def w = new World()
-            def b = build(job: job(), world: w, answers: [RollbackApprovePaymentsProd: {
+            def b = build(job: job(), world: w, answers: [RollbackApprovePayments: {
                 def other = new Build(controller: controller(), job: job('other'), agent: agent(w.env))
                 def here = [Build.current, Build.context]
                 other.controller.run(other, ROLL)
@@ -203,14 +203,14 @@ class StageTest {
         }
         test('not approved: aborted, and nothing was touched') {
             def w = new World()
-            def b = build(job: job(), world: w, answers: [RollbackApprovePaymentsProd: new Interrupted('Rejected by bob')], ROLL.replace("'prod',", "'prod', approve: true,"))
+            def b = build(job: job(), world: w, answers: [RollbackApprovePayments: new Interrupted('Rejected by bob')], ROLL.replace("'prod',", "'prod', approve: true,"))
             assert b.result == 'ABORTED'
             assert w.running() == w.facts.WORLD_BAD
             assert new File(b.artifacts, RECORD + 'plan.json').exists()
         }
         test('in a node of the caller the question is asked there') {
             def w = new World()
-            def b = build(job: job(), world: w, answers: [RollbackApprovePaymentsProd: 'bob'], "node { ${ROLL.replace("'prod',", "'prod', approve: true,")} }")
+            def b = build(job: job(), world: w, answers: [RollbackApprovePayments: 'bob'], "node { ${ROLL.replace("'prod',", "'prod', approve: true,")} }")
             assert b.result == 'SUCCESS' && b.nodes == 1
             assert w.running() == w.facts.WORLD_GOOD
         }
@@ -274,7 +274,7 @@ class StageTest {
     private void parallel() {
         test('parallel stages of several services have files and questions of their own') {
             def w = new World()
-            def b = build(job: job(), world: w, answers: [RollbackApprovePaymentsProd: 'bob', RollbackApproveWebProd: new Interrupted('no')], """
+            def b = build(job: job(), world: w, answers: [RollbackApprovePayments: 'bob', RollbackApproveWeb: new Interrupted('no')], """
                 def results = [:]
                 parallel(
                     payments: { results.payments = ${ROLL.replace("'prod',", "'prod', approve: true,")} },

@@ -7,9 +7,10 @@ class Steps {
         readFile: ['file!', 'encoding'], writeFile: ['file!', 'text!', 'encoding'], fileExists: ['file!'], deleteDir: [],
         archiveArtifacts: ['artifacts!', 'allowEmptyArchive', 'fingerprint', 'excludes', 'onlyIfSuccessful'],
         input: ['message!', 'id', 'ok', 'submitter', 'submitterParameter', 'parameters'],
+        lock: ['resource'], milestone: ['ordinal'], // of plugins of their own: for docs/examples, not for the library
         properties: ['properties!'], libraryResource: ['resource!', 'encoding'], parallel: null,
     ]
-    private static final List BLOCKS = ['node', 'stage', 'withEnv', 'withCredentials', 'timeout', 'dir']
+    private static final List BLOCKS = ['node', 'stage', 'withEnv', 'withCredentials', 'timeout', 'dir', 'lock']
     /** Symbols, by where they stand; `string` is one of both worlds. */
     private static final Map<String, List<List<String>>> SYMBOLS = [
         string: [['name', 'defaultValue', 'description', 'trim'], ['credentialsId', 'variable']],
