@@ -69,6 +69,7 @@ type trigger struct {
 	json    bool
 
 	signals chan os.Signal
+	slow    *time.Timer // tells that Jenkins takes its time
 	screen  *screen
 	note    *triggerNote
 	told    bool // whether standard output has the build's URL
@@ -114,9 +115,6 @@ func (e *Env) newTrigger(c *cli.Context) (*trigger, error) {
 		e.printer().line("! " + f.Text)
 	}
 	t.job, t.confirm = scoped.Jenkins.RollbackJob, scoped.Confirm
-	if err := t.askReason(); err != nil {
-		return nil, err
-	}
 	t.ctl, err = e.jenkinsOf(scoped, func(cfg *jenkins.Config) { cfg.Grace = abortGrace })
 	if err != nil {
 		return nil, err
@@ -135,12 +133,28 @@ func (t *trigger) askReason() error {
 		return &rollback.Error{Exit: rollback.Usage, What: "no reason given", Production: rollback.NotChanged,
 			Next: []string{`--reason "errors after 9f2c1ab" (or ROLLBACK_REASON)`}}
 	}
+	t.slow.Stop()
+	defer t.slow.Reset(silence)
+	type reply struct {
+		text string
+		err  error
+	}
+	answered := make(chan reply, 1)
 	for t.values[name] == "" {
-		answer, err := t.e.ask("Reason, for the record: ")
-		if err != nil {
-			return err
+		go func() {
+			text, err := t.e.ask("Reason, for the record: ")
+			answered <- reply{text, err}
+		}()
+		select {
+		case r := <-answered:
+			if r.err != nil {
+				return r.err
+			}
+			t.values[name] = r.text
+		case <-t.signals:
+			fmt.Fprintln(t.e.Stderr)
+			return &rollback.Error{Exit: rollback.Refused, What: "no reason given, so nothing was started", Production: rollback.NotChanged}
 		}
-		t.values[name] = answer
 	}
 	return nil
 }
@@ -173,8 +187,8 @@ func (t *trigger) run(ctx context.Context) error {
 	signal.Notify(t.signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(t.signals)
 
-	slow := time.AfterFunc(silence, func() { t.screen.line("! Jenkins has not answered yet; still trying") })
-	defer slow.Stop()
+	t.slow = time.AfterFunc(silence, func() { t.screen.line("! Jenkins has not answered yet; still trying") })
+	defer t.slow.Stop()
 	parameters, err := t.fit(ctx)
 	if err != nil {
 		return err
@@ -183,7 +197,7 @@ func (t *trigger) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	slow.Stop()
+	t.slow.Stop()
 	if t.only {
 		return t.leaveStarted(ctx, b)
 	}
@@ -208,6 +222,12 @@ func (t *trigger) fit(ctx context.Context) (map[string]string, error) {
 			return rollback.Parameter{}, false
 		}
 		return defined[i], true
+	}
+	// A reason is wanted where the job has none of its own.
+	if p, ok := has(optReason.env()); ok && (p.Default == nil || *p.Default == "") {
+		if err := t.askReason(); err != nil {
+			return nil, err
+		}
 	}
 	values := maps.Clone(t.values)
 	var missing []string
@@ -297,7 +317,11 @@ func (t *trigger) start(ctx context.Context, values map[string]string) (rollback
 		return started.Build, t.notStarted(err)
 	}
 	t.writeNote(started.Build)
-	t.screen.line("► " + started.String() + " asked for")
+	if started.Already {
+		t.screen.line("◎ " + started.String() + " was started by an earlier call with the same flags: following it")
+	} else {
+		t.screen.line("► " + started.String() + " asked for")
+	}
 	return started.Build, nil
 }
 

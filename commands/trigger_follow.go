@@ -40,6 +40,7 @@ type follower struct {
 	why       string // what the queue waits for
 	seen      time.Time
 	lost      bool
+	blind     bool // it was said that inputs cannot be seen
 	waiting   bool // at one of our inputs; no more once the log has its approval
 	stopping  bool
 	stopped   chan error
@@ -175,6 +176,10 @@ func (f *follower) sight(s jenkins.Sight) {
 		f.lost, f.seen = false, time.Now()
 	}
 	f.news(s.Build)
+	if s.Unseen != nil && !f.blind {
+		f.blind = true
+		f.screen.line("! " + s.Unseen.Error() + ". Whether the build asks something is seen in Jenkins only: " + s.Build.URL)
+	}
 	if !s.Asked {
 		return
 	}

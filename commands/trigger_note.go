@@ -36,7 +36,7 @@ func (t *trigger) readNote(request string) *triggerNote {
 		return fresh
 	}
 	n := &triggerNote{}
-	if json.Unmarshal(text, n) != nil || n.Request != request || time.Since(n.At) > noteKept || n.Build.Job != "" && n.Build.Job != t.job {
+	if json.Unmarshal(text, n) != nil || n.ID == "" || n.Request != request || time.Since(n.At) > noteKept || n.Build.Job != "" && n.Build.Job != t.job {
 		return fresh
 	}
 	n.path = fresh.path

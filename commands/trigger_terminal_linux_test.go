@@ -86,6 +86,18 @@ func TestTriggerOnATerminal(t *testing.T) {
 	}
 }
 
+// ^C where the reason is asked for ends it, with nothing started.
+func TestTriggerWithoutReason(t *testing.T) {
+	t.Parallel()
+	for _, key := range []string{"\x03", "\x04"} {
+		k := newCI(t, leaves(0, "SUCCESS"))
+		term, p := k.sit(nil, scoped("trigger")...)
+		term.types("Reason, for the record: ", key)
+		term.end(p).wantExit(t, rollback.Refused).wantText(t, "production: not changed")
+		k.wantBuilds(0)
+	}
+}
+
 // Somebody else answers in the browser while the question is on the screen.
 func TestTriggerAnsweredElsewhere(t *testing.T) {
 	t.Parallel()

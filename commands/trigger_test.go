@@ -434,6 +434,46 @@ func (k *ci) answer(user, token, id, form string) {
 	}
 }
 
+// Who may not see what the build asks is told so, once, and follows it all the same.
+func TestTriggerBlind(t *testing.T) {
+	t.Parallel()
+	k := newCI(t, asksFor(nil, approval))
+	k.Inject(fake.Fault{Op: "GET pendingInputActions", Status: 403, Header: http.Header{"X-Required-Permission": {"hudson.model.Item.Read"}}})
+	p := k.launch([]string{"ROLLBACK_APPROVE=true"}, theTrigger()...)
+	until(t, "the word", func() bool { return strings.Contains(p.stderr.String(), "seen in Jenkins only: "+k.link(1)) })
+	k.Clear()
+	r := p.wait().wantExit(t, 0).wantText(t, "approving it")
+	if n := strings.Count(r.stderr, "seen in Jenkins only"); n != 1 {
+		t.Errorf("said %d times\n%s", n, r)
+	}
+}
+
+// A job that has a reason of its own, or none at all, is started without one.
+func TestTriggerReasonOfTheJob(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(p *jenkins.Parameter) bool{
+		"default": func(p *jenkins.Parameter) bool { p.Default = "drill"; return true },
+		"none":    func(*jenkins.Parameter) bool { return false },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k := newCI(t, leaves(0, "SUCCESS"), func(j *jenkins.Job) {
+				var list []jenkins.Parameter
+				for _, p := range j.Parameters {
+					if p.Name != "ROLLBACK_REASON" || change(&p) {
+						list = append(list, p)
+					}
+				}
+				j.Parameters = list
+			})
+			k.do(scoped("trigger")...).wantExit(t, 0)
+			if got := k.builds()[0].Parameters()["ROLLBACK_REASON"]; name == "default" && got != "drill" {
+				t.Errorf("reason %q", got)
+			}
+		})
+	}
+}
+
 func TestTriggerNoFollow(t *testing.T) {
 	t.Parallel()
 	k := newCI(t, jenkins.Manual)

@@ -16,6 +16,7 @@ type Sight struct {
 	// Inputs are what the build waits for; known only when Asked is set: the build runs, and Jenkins has told.
 	Inputs []Input
 	Asked  bool
+	Unseen error // why Jenkins will not tell what the build waits for, nil when it does
 	// Lost is why Jenkins could not be asked, nil when it could; it is asked again.
 	Lost error
 }
@@ -31,8 +32,11 @@ func (c *Controller) Watch(ctx context.Context, b rollback.Build, w io.Writer, k
 		s := Sight{Build: now, Lost: err}
 		if err == nil && now.State == rollback.BuildRunning {
 			s.Inputs, unlisted, err = c.open(ctx, now, known, unlisted)
-			if s.Asked = err == nil; err != nil && passing(err) {
+			switch s.Asked = err == nil; {
+			case err != nil && passing(err):
 				s.Lost = err
+			case err != nil:
+				s.Unseen = err
 			}
 		}
 		if grown || now.State != last.State {
