@@ -51,7 +51,8 @@ exit "${STUB_EXIT:-0}"
         def from = new File(home, 'library')
         new File(from, 'resources').mkdirs()
         new File(from, 'resources/rollback.yaml').text = 'defaults: {repo: "acme/{service}"}'
-        java.nio.file.Files.createSymbolicLink(new File(from, 'vars').toPath(), new File(library, 'vars').toPath())
+        new File(from, 'vars').mkdirs() // copied: whoever removes a tree with a link in it removes what the link leads to
+        new File(library, 'vars').eachFile { new File(from, 'vars/' + it.name).bytes = it.bytes }
         def controller = new Controller(from, true)
         def answer = [RollbackChoose: { it.parameters[0].args.choices[0] }]
 

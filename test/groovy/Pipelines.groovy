@@ -53,5 +53,9 @@ class Pipelines {
         new File(b.artifacts, path).readLines().findAll { it.contains('=') }.collectEntries { def at = it.indexOf('='); [(it.substring(0, at)): it.substring(at + 1)] }
     }
 
-    static void clean() { home.deleteDir() }
+    /** Removes what the builds left, and never follows a link out of it. */
+    static void clean() {
+        def all = Files.walk(home.toPath()).collect(java.util.stream.Collectors.toList())
+        all.reverse().each { Files.delete(it) }
+    }
 }
