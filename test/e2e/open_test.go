@@ -182,9 +182,9 @@ var pullScenarios = []Scenario{
 				Args:   on("run", "--reason", "amounts", "--yes", "--timeout", "3s"), Exit: 4, Says: []string{"failed to do request", "production: changed, not verified", "the node tries again within 5 minutes"},
 			},
 			{
-				Before: func(_ context.Context, s *Stage) error { // the same command waits for the nodes, which try again by themselves
+				Before: func(ctx context.Context, s *Stage) error { // the nodes try again by themselves
 					s.world.Registry().Clear()
-					return nil
+					return s.world.API().rolledOut(ctx, "deployments", s.world.Namespace(), "payments")
 				},
 				Args: on("run", "--reason", "amounts", "--yes"),
 			},
