@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -16,9 +17,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/rollback-tools/rollback/internal/config"
 	"github.com/rollback-tools/rollback/internal/demo"
 	"github.com/rollback-tools/rollback/internal/fake"
 	fakejenkins "github.com/rollback-tools/rollback/internal/fake/jenkins"
+	"github.com/rollback-tools/rollback/internal/redact"
 	"github.com/rollback-tools/rollback/internal/rollback"
 	"github.com/rollback-tools/rollback/jenkins"
 )
@@ -481,6 +484,30 @@ func TestJobsAtOnce(t *testing.T) {
 	c.apply("--yes").wantExit(t, 0).wantText(t, "4 up to date\n")
 }
 
+// What `jobs apply` makes is what `trigger` starts: the same name, and the parameters it gives are the job's own.
+func TestJobsAreTriggered(t *testing.T) {
+	t.Parallel()
+	c := newControlled(t, acmeJobs)
+	c.apply("--yes", "--service", "payments", "--environment", "prod").wantExit(t, 0)
+	got := make(chan map[string]string, 1)
+	c.OnBuild(func(_ context.Context, b *fakejenkins.Build) string {
+		got <- b.Parameters()
+		return "SUCCESS"
+	})
+	args := scoped("trigger", "--reason", "it's $(late)", "--method", "revert", "--dry-run", "--accept-migrations", "--wait", "merge", "--accept", "pinned")
+	launch(t, append(c.environ(), "ROLLBACK_STATE="+filepath.Join(c.dir, "state")), c.dir, call{args: args}).wait().wantExit(t, 0)
+	values := <-got
+	if values["ROLLBACK_ID"] == "" {
+		t.Errorf("no mark in %v", values)
+	}
+	delete(values, "ROLLBACK_ID")
+	want := map[string]string{"ROLLBACK_METHOD": "revert", "ROLLBACK_TO": "previous", "ROLLBACK_REASON": "it's $(late)", "ROLLBACK_DRY_RUN": "true", "ROLLBACK_ACCEPT": "pinned",
+		"ROLLBACK_ACCEPT_MIGRATIONS": "true", "ROLLBACK_WAIT": "merge"}
+	if d := cmp.Diff(want, values); d != "" {
+		t.Errorf("the build's parameters (-want +got):\n%s", d)
+	}
+}
+
 // Rights that are missing are named, each with what it is needed for; the rest is done.
 func TestJobsWithoutRights(t *testing.T) {
 	t.Parallel()
@@ -702,6 +729,59 @@ func TestMark(t *testing.T) {
 	other.Description = "[rollback jobs apply 2.000000000000.111111111111]"
 	if !edited(other, p) {
 		t.Error("what another version wrote is taken for ours")
+	}
+}
+
+// Every setting reaches the job under its flag's name, but for those that are files of this machine or say where the job is; and
+// none of them looks like a secret.
+func TestSettingsOfAJob(t *testing.T) {
+	t.Parallel()
+	f, err := config.Parse("rollback.yaml", []byte("environments: {prod: {namespace: x}}\n"))
+	must(t, err)
+	bases := []config.Given{
+		{"registry-account": {Text: "123456789012", Origin: "--x"}, "registry-region": {Text: "eu-west-1", Origin: "--x"}, "cluster-eks": {Text: "acme", Origin: "--x"}},
+		{"registry-host": {Text: "registry.example.com", Origin: "--x"}, "cluster-context": {Text: "prod", Origin: "--x"},
+			"registry-username-env": {Text: "REGISTRY_USERNAME", Origin: "--x"}, "registry-password-env": {Text: "REGISTRY_PASSWORD", Origin: "--x"}},
+		{"registry-host": {Text: "registry.example.com", Origin: "--x"}, "cluster-in-cluster": {Text: "true", Origin: "--x"}},
+	}
+	scope := rollback.Scope{Service: "payments", Environment: "prod"}
+	for _, s := range config.Settings {
+		if s.Key == "strictServices" {
+			continue
+		}
+		tried := 0
+		for _, base := range bases {
+			given := maps.Clone(base)
+			value := s.Example
+			switch {
+			case value != s.Default:
+			case s.Type == config.Duration:
+				value = "2h"
+			default: // such as main
+				value += "x"
+			}
+			given[s.Flag] = config.Value{Text: value, Origin: "--" + s.Flag}
+			scoped, err := f.Resolve(scope, given)
+			if err != nil {
+				continue // it goes with another base
+			}
+			tried++
+			job, paths := pipelineOf(scoped)
+			has := strings.Contains(job.Script, "    "+camel(s.Flag)+": ")
+			if want := !s.Path && !slices.Contains(whereJobs, s.Key); has != want {
+				t.Errorf("%s = %s: in the job %t, want %t\n%s", s.Key, value, has, want, job.Script)
+			}
+			if s.Path != slices.Contains(paths, s.Key) {
+				t.Errorf("%s: left out are %v", s.Key, paths)
+			}
+			text := job.XML()
+			if got := redact.New([]string{"JENKINS_TOKEN=" + fakejenkins.Token, "GITHUB_TOKEN=ghp_0123456789abcdefghijABCDEFGHIJ012345"}).String(text); got != text {
+				t.Errorf("%s: looks like a secret: %s", s.Key, cmp.Diff(text, got))
+			}
+		}
+		if tried == 0 {
+			t.Errorf("%s fits nowhere", s.Key)
+		}
 	}
 }
 
