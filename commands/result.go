@@ -95,6 +95,7 @@ func (o *outcome) addPlan(p *rollback.Plan, now time.Time, path string) {
 	o.add("verdict", p.Verdict)
 	o.add("reasons", strings.Join(p.Reasons, "; "))
 	o.add("changes", len(p.Steps) > 1)
+	o.add("resumes", p.Resumes)
 	o.add("method", planned(p))
 	o.addTargets(p.Current.Digest, p.Target.Digest, p.Current.Commit, p.Target.Commit)
 	o.add("summary", summary(p, now))

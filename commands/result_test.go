@@ -36,7 +36,7 @@ func TestResultFiles(t *testing.T) {
 
 	planFile := filepath.Join(dir, "plan.json")
 	plan := look(0, "plan.txt", scoped("plan", "--out", planFile, "--reason", "amounts")...)
-	want(plan, "verdict", "safe", "changes", "true", "method", "retag", "fromCommit", n.bad().Commit, "toCommit", n.good().Commit, "to", n.good().Digest, "plan", planFile, "exit", "0")
+	want(plan, "verdict", "safe", "changes", "true", "resumes", "", "method", "retag", "fromCommit", n.bad().Commit, "toCommit", n.good().Commit, "to", n.good().Digest, "plan", planFile, "exit", "0")
 	if s := plan["summary"]; !strings.Contains(s, "payments/prod: roll back by retag, "+n.bad().Commit[:7]+" → "+n.good().Commit[:7]) || !strings.Contains(s, n.good().Title) || !strings.Contains(s, "verdict safe") {
 		t.Errorf("summary: %q", s)
 	}

@@ -43,7 +43,7 @@ var stageKeys = [][2]string{
 var steps = []step{
 	{
 		name: "rollbackStage", does: "the parameterised rollback of one service: plan, choose, approve, run",
-		about: "Does nothing, and says so, while the method is none. It takes an agent of its own where the caller holds none, and gives\n" +
+		about: "Does nothing, and says so, while the method is none. What an earlier build began is not approved again. It takes an agent of its own where the caller holds none, and gives\n" +
 			"it back while people are asked; inside of a node it stays there. The description of the build says what came of it:\n" +
 			"exit code 0 is SUCCESS; 3 is UNSTABLE, the pull request waits for its merge, build again to go on; all others are a\n" +
 			"FAILURE, 4 (production changed, not verified) in loud words. Plan, journal and outcome are archived under\n" +
@@ -172,7 +172,7 @@ var agentKeys = [][2]string{
 var managed = []string{"plan", "out", "yes", "json", "result-file"}
 
 // nodeKey is a key of every step that runs something.
-var nodeKey = [2]string{"node", "label of the agent to take; without it the one that the caller holds, else any"}
+var nodeKey = [2]string{"node", "label of the agent to take (default: the one that the caller holds, else the label in ROLLBACK_NODE, else any)"}
 
 // groovyVariable is the rule in vars/rollbackCommand.groovy: the variable of a key.
 func groovyVariable(key string) string {

@@ -31,8 +31,8 @@ Map roll(Map args) {
     }
     Map wanted = [:] + args
     wanted.put('user', rollbackCommand.value(args, 'user') ?: rollbackCommand.user())
-    boolean approve = args.get('approve') == true && !dry
-    boolean choose = args.get('choose') == true && method != 'undo' && rollbackCommand.value(args, 'to') in ['', 'previous']
+    boolean approve = rollbackCommand.text(args.get('approve')) == 'true' && !dry
+    boolean choose = rollbackCommand.text(args.get('choose')) == 'true' && method != 'undo' && rollbackCommand.value(args, 'to') in ['', 'previous']
 
     if (choose) {
         Map candidates = look(wanted, 'candidates')
@@ -55,18 +55,21 @@ Map roll(Map args) {
         return rollbackCommand.finish('rollbackStage', wanted, planned)
     }
     String saved = planned.remove('saved')
-    if (planned.get('changes') == 'false') {
-        echo('rollback: ' + scope + ': nothing is left to change, so there is nothing to approve.')
-    } else {
+    boolean ask = planned.get('changes') != 'false' && rollbackCommand.text(planned.get('resumes')) == ''
+    if (ask) {
         String by = approved(wanted, planned)
         wanted.put('user', (wanted.get('user') ?: 'unknown') + (by ? ', approved by ' + by : ', approved'))
+    } else { // what was begun moves on by itself, so it goes on by a plan of the moment
+        echo('rollback: ' + scope + (planned.get('changes') == 'false' ? ' is there already' : ' goes on with ' + planned.get('resumes')) + ', so there is nothing to approve.')
     }
     Map result = [:]
     rollbackCommand.within(wanted) {
         String path = rollbackCommand.folder(wanted) + '-approved.json'
         try {
-            writeFile(file: path, text: saved)
-            result = run(wanted, 'ROLLBACK_PLAN=' + path)
+            if (ask) {
+                writeFile(file: path, text: saved)
+            }
+            result = run(wanted, ask ? 'ROLLBACK_PLAN=' + path : 'ROLLBACK_OUT=' + rollbackCommand.folder(wanted) + '/plan.json')
         } finally {
             rollbackCommand.keep(wanted)
         }

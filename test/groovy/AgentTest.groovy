@@ -129,6 +129,8 @@ exit "${STUB_EXIT:-0}"
             assert b.result == 'SUCCESS'
             assert b.all('withCredentials').size() == 1
             assert seen().GITHUB_TOKEN == 'ghp_0123456789abcdef' && seen().AWS_ACCESS_KEY_ID == 'AKIAIOSFODNN7EXAMPLE'
+            b = go(global: [ROLLBACK_NODE: 'deploy'], "retagImage(service: 'payments', environment: 'prod', reason: 'x')")
+            assert b.step('node').args.label == 'deploy'
             b = go(global: global, "retagImage(service: 'payments', environment: 'prod', reason: 'x', github: 'team-github', aws: false)")
             assert seen().GITHUB_TOKEN == 'ghp_of_the_team_0001' && !seen().AWS_ACCESS_KEY_ID
         }

@@ -244,12 +244,23 @@ class StageTest {
             build(job: j, world: w, ROLL)
             def b = build(job: j, world: w, ROLL.replace("'prod',", "'prod', approve: true, to: '${w.facts.WORLD_GOOD_COMMIT}',"))
             assert b.result == 'SUCCESS' && !b.step('input')
-            assert b.log.any { it.contains('nothing is left to change') }
+            assert b.log.any { it.contains('is there already, so there is nothing to approve') }
             assert w.running() == w.facts.WORLD_GOOD
         }
     }
 
     private void abort() {
+        test('what was approved and begun goes on without being approved again') {
+            def w = new World(), j = job()
+            def revert = ROLL.replace("'retag'", "'revert', approve: true")
+            def b = build(job: j, world: w, answers: [RollbackApprovePayments: 'bob'], revert)
+            assert b.result == 'UNSTABLE' && b.step('input')
+            w.merge()
+            b = build(job: j, world: w, revert)
+            assert b.result == 'SUCCESS' && !b.step('input')
+            assert b.log.any { it.contains('payments/prod goes on with ') }
+            assert w.running() != w.facts.WORLD_BAD
+        }
         test('an aborted build leaves a record, and the next one finishes it') {
             def w = new World('700ms'), j = job()
             def b = build(job: j, world: w, watch: { Build at, String line, Process p ->
