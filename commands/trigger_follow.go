@@ -40,6 +40,7 @@ type follower struct {
 	why       string // what the queue waits for
 	seen      time.Time
 	lost      bool
+	named     bool // the build's questions have our scope in their names
 	blind     bool // it was said that inputs cannot be seen
 	waiting   bool // at one of our inputs; no more once the log has its approval
 	stopping  bool
@@ -197,7 +198,12 @@ func (f *follower) sight(s jenkins.Sight) {
 		f.screen.line("◎ the question was settled in Jenkins")
 	}
 	for _, in := range s.Inputs {
-		our := strings.HasPrefix(in.ID, ours)
+		f.named = f.named || slices.Contains(f.ids(), in.ID) && in.ID != choosing && in.ID != approving
+	}
+	for _, in := range s.Inputs {
+		// A stage may ask under any name that begins with Rollback; where one of them has our scope in it, the others are
+		// those of other services.
+		our := strings.HasPrefix(in.ID, ours) && (!f.named || slices.Contains(f.ids(), in.ID))
 		if our {
 			f.waiting = true
 		}
@@ -206,7 +212,7 @@ func (f *follower) sight(s jenkins.Sight) {
 		}
 		if !our {
 			f.settled[in.ID] = true
-			f.screen.line("◎ the build asks something that has nothing to do with the rollback: " + strings.TrimSpace(in.Message) + "  " + in.URL)
+			f.screen.line("◎ the build asks something that has nothing to do with this rollback: " + strings.TrimSpace(in.Message) + "  " + in.URL)
 			continue
 		}
 		f.input(in)

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -400,7 +401,7 @@ func TestTriggerWaitsForOthers(t *testing.T) {
 		{"an approval", approval, nil, "the build waits for its approval, in Jenkins: ", `{"parameter":[]}`},
 		{"a choice", choice, []string{"--approve"}, "the build waits for a choice, in Jenkins: ", `{"parameter":[{"name":"ROLLBACK_TO","value":"3c5d9a2  Codes (bob) #2"}]}`},
 		{"an approval of others", closed, []string{"--approve"}, "the input names other submitters", `{"parameter":[]}`},
-		{"something else", jenkins.Input{ID: "Release", Message: "Ship it?"}, []string{"--approve"}, "has nothing to do with the rollback: Ship it?", `{"parameter":[]}`},
+		{"something else", jenkins.Input{ID: "Release", Message: "Ship it?"}, []string{"--approve"}, "has nothing to do with this rollback: Ship it?", `{"parameter":[]}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -417,6 +418,35 @@ func TestTriggerWaitsForOthers(t *testing.T) {
 			p.wait().wantExit(t, 0).wantText(t, "✔ payments/prod is back")
 			k.wantBuilds(1)
 		})
+	}
+}
+
+// A pipeline that rolls several services back at once asks for each: only our own is answered.
+func TestTriggerAmongOthers(t *testing.T) {
+	t.Parallel()
+	k := newCI(t, func(ctx context.Context, b *jenkins.Build) string {
+		var all sync.WaitGroup
+		for _, id := range []string{"RollbackApproveWebProd", "RollbackApprovePaymentsProd"} {
+			all.Go(func() { b.Ask(ctx, jenkins.Input{ID: id, Message: "Roll back by " + id + "?"}) })
+		}
+		all.Wait()
+		keep(b, 0, "message=back")
+		return "SUCCESS"
+	})
+	k.Inject(fake.Fault{Op: "GET pendingInputActions", Times: 1, Hold: func(*http.Request) { // both are there at the first look
+		_ = k.Wait(t.Context(), func() bool { return len(k.builds()[0].Pending()) == 2 })
+	}})
+	p := k.launch(nil, theTrigger("--approve")...)
+	until(t, "our answer", func() bool {
+		return len(k.builds()) == 1 && slices.Equal(k.builds()[0].Pending(), []string{"RollbackApproveWebProd"})
+	})
+	until(t, "the word", func() bool {
+		return strings.Contains(p.stderr.String(), "has nothing to do with this rollback: Roll back by RollbackApproveWebProd?")
+	})
+	k.answer(jenkins.UserName, jenkins.Token, "RollbackApproveWebProd", `{"parameter":[]}`)
+	p.wait().wantExit(t, 0)
+	if n := k.Count("POST submit"); n != 2 { // ours, and that of somebody else
+		t.Errorf("answered %d times", n)
 	}
 }
 
