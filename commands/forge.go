@@ -57,8 +57,13 @@ func (e *Env) connectForge(s *site) error {
 	return nil
 }
 
-// connectBuilds gives the world its Jenkins, if there is one.
+// connectBuilds gives the world its Jenkins, if there is one. A rollback does without: one whose token is missing at night is
+// worth a warning and no more.
 func (e *Env) connectBuilds(s *site) error {
+	if j := s.scoped.Jenkins; j.URL != "" && e.Getenv(j.TokenEnv) == "" {
+		s.world.Place.Followed.NoBuilds = j.TokenEnv + " is not set"
+		return nil
+	}
 	controller, err := e.jenkinsOf(s.scoped)
 	if controller != nil {
 		s.world.Builds, s.world.Starter = controller, controller

@@ -371,6 +371,19 @@ func TestRegistryAway(t *testing.T) {
 	n.wantState(n.clean())
 }
 
+// A Jenkins that is configured, but whose token is not there, does not keep anybody from rolling back: not at night, and not
+// in a build of the one-click job that was given no credential for it.
+func TestNoJenkinsToken(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{Code: true})
+	bare := []string{"JENKINS_TOKEN="}
+	n.do(call{args: theRun(), env: bare}).wantExit(t, 0).wantText(t, "builds are not asked about: JENKINS_TOKEN is not set", "[builds-unread]", "is back on")
+	n.wantState(n.clean())
+	if r := n.do(call{args: scoped("status"), env: bare}).wantExit(t, 0); strings.Contains(r.stdout+r.stderr, "JENKINS_TOKEN") {
+		t.Errorf("status has no use for it\n%s", r)
+	}
+}
+
 // Without a file, everything is a flag or a variable.
 func TestWithoutFile(t *testing.T) {
 	t.Parallel()

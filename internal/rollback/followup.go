@@ -20,6 +20,8 @@ type Followed struct {
 	Rules []RiskRule
 	// Job is the Jenkins job that deploys the service, CommitParameter its parameter for a commit, both "" if there is none.
 	Job, CommitParameter string
+	// NoBuilds says why the CI system is not asked although it is configured, "" if it is or is not configured.
+	NoBuilds string
 }
 
 const defaultDue = time.Hour
@@ -169,6 +171,9 @@ func (s *Survey) inspectRevert(w World) {
 
 // inspectBuilds names builds that may still push the tag: a minute after the rollback they would undo it.
 func (s *Survey) inspectBuilds() {
+	if why := s.Place.Followed.NoBuilds; why != "" && s.Request.Act != ActLook && s.Request.Act != ActVerify {
+		s.find(Warn, "builds-unread", "builds are not asked about: "+why, "make sure that no deploy is on its way")
+	}
 	if !s.moving() || s.Request.Method == MethodRevert {
 		return
 	}
