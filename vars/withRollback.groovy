@@ -119,6 +119,7 @@ fi
 case $(uname -s) in Linux) os=linux ;; Darwin) os=darwin ;; *) fail "there is no rollback for $(uname -s)" ;; esac
 case $(uname -m) in x86_64 | amd64) arch=amd64 ;; aarch64 | arm64) arch=arm64 ;; *) fail "there is no rollback for $(uname -m)" ;; esac
 version=${ROLLBACK_VERSION:-}
+case $version in *[!A-Za-z0-9._+-]*) fail "version: $version is none: letters, digits, dots, dashes" ;; esac
 url=$(printf '%s' "$ROLLBACK_URL" | sed "s|{version}|$version|g; s|{os}|$os|g; s|{arch}|$arch|g")
 case $ROLLBACK_URL in *'{version}'*) [ -n "$version" ] || fail "url: has {version}, and there is no version:" ;; esac
 name=${url##*/}
@@ -131,8 +132,8 @@ case $want in *[!0-9a-f]*) want= ;; esac
 [ ${#want} -eq 64 ] || fail "sha256: has no checksum of $name"
 checksum() { if command -v sha256sum >/dev/null 2>&1; then sha256sum "$1"; else shasum -a 256 "$1"; fi | cut -d ' ' -f 1; }
 
-keep=${XDG_CACHE_HOME:-${HOME:-}/.cache}
-mkdir -p "$keep/rollback" 2>/dev/null && [ -w "$keep/rollback" ] || keep=${WORKSPACE_TMP:-${TMPDIR:-/tmp}}
+keep=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}
+[ -n "$keep" ] && mkdir -p "$keep/rollback" 2>/dev/null && [ -w "$keep/rollback" ] || keep=${WORKSPACE_TMP:-${TMPDIR:-/tmp}}
 dir=$keep/rollback/${version:-unnamed}-$want
 path=$dir/rollback
 if [ -f "$path" ] && [ "$(checksum "$path")" = "$want" ]; then found "$path"; fi

@@ -74,7 +74,8 @@ class ActsTest {
             assert b.result == 'FAILURE'
         }
         test('an act that is killed is not known to have done nothing') {
-            def w = new World('700ms')
+            def w = new World()
+            w.ask('hold')
             def b = build(job: job(), world: w, watch: { Build at, String line, Process p ->
                 if (line.contains('new pods started')) {
                     p.toHandle().destroyForcibly()

@@ -141,6 +141,7 @@ class BinaryTest {
         }
         test('what is missing of url, version and sha256 is said before anything is fetched') {
             ["url: '${url}', version: '1.4.0'": 'url: needs sha256:', "url: '${url}', sha256: '${sum(program)}'": 'there is no version:',
+                "url: '${url}', version: '../1.4|0', sha256: '${sum(program)}'": 'version: ../1.4|0 is none',
                 "url: '${url}', version: '1.4.0', sha256: 'abc'": 'has no checksum of rollback_linux_amd64', "url: '${url}', version: '1.4.0', sha256: '${sum(program)}  something_else'": 'has no checksum of'].each { args, text ->
                 def b = locate(machine(), args)
                 assert b.result == 'FAILURE' && served == 0 && b.log.any { it.contains(text) }: args
@@ -178,6 +179,7 @@ class BinaryTest {
         test('a home that cannot be written to: the folder beside the workspace is used') {
             def a = machine()
             a.HOME = '/proc'
+            assert locate(a + [HOME: ''], "url: '${url}', version: '1.4.0', sha256: '${sum(program)}'").result == 'SUCCESS'
             def b = locate(a, "url: '${url}', version: '1.4.0', sha256: '${sum(program)}'")
             assert b.result == 'SUCCESS' && path(b).contains('@tmp/rollback/1.4.0-')
         }

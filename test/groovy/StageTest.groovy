@@ -262,7 +262,8 @@ class StageTest {
             assert w.running() != w.facts.WORLD_BAD
         }
         test('an aborted build leaves a record, and the next one finishes it') {
-            def w = new World('700ms'), j = job()
+            def w = new World(), j = job()
+            w.ask('hold') // so that the rollout surely still waits when the signal comes
             def b = build(job: j, world: w, watch: { Build at, String line, Process p ->
                 if (line.contains('new pods started') && !at.aborted) {
                     at.aborted = true
@@ -275,6 +276,7 @@ class StageTest {
             def r = result(b, RECORD + 'result.txt')
             assert r.exit == '4'
 
+            w.ask('release')
             b = build(job: j, world: w, ROLL)
             assert b.result == 'SUCCESS'
             assert w.running() == w.facts.WORLD_GOOD

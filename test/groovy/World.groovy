@@ -6,12 +6,12 @@ class World {
 
     final Map<String, String> env, facts
 
-    World(String pace = '0s') {
+    World() {
         if (server == null) {
             server = new ProcessBuilder(new File(bin, 'world').path).redirectError(ProcessBuilder.Redirect.INHERIT).start()
             said = new BufferedReader(new InputStreamReader(server.inputStream))
         }
-        def all = ask("new ${pace}").collectEntries { def at = it.indexOf('='); [(it.substring(0, at)): it.substring(at + 1)] }
+        def all = ask('new').collectEntries { def at = it.indexOf('='); [(it.substring(0, at)): it.substring(at + 1)] }
         facts = all.findAll { it.key.startsWith('WORLD_') }
         env = (all - facts).findAll { !(it.key in ['ROLLBACK_USER', 'ROLLBACK_STATE']) }
     }

@@ -2,9 +2,11 @@
 // the demo has them, as fast as they go. It takes a command a line on standard input and answers with lines that end in one of
 // its own, "ok" or "error TEXT":
 //
-//	new PACE          a world; prints the environment to reach it, and facts about it as WORLD_ variables
+//	new               a world; prints the environment to reach it, and facts about it as WORLD_ variables
 //	merge             the reviewer merges the open revert
 //	break             the image before the bad one crashes where it starts
+//	hold              pods that start from now on do not become ready
+//	release           they do, and those that were held are replaced
 //	running SERVICE   digest=pods for each image that its pods run
 package main
 
@@ -14,7 +16,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/rollback-tools/rollback/internal/demo"
 	"github.com/rollback-tools/rollback/internal/fake/kube"
@@ -36,15 +37,12 @@ func main() {
 }
 
 func do(w **demo.World, words []string) error {
-	if len(words) == 2 && words[0] == "new" {
-		pace, err := time.ParseDuration(words[1])
-		if err != nil {
-			return err
-		}
+	if len(words) == 1 && words[0] == "new" {
 		if *w != nil {
 			(*w).Close()
 		}
-		if *w, err = demo.Start(demo.Options{Pace: pace, Code: true}); err != nil {
+		var err error
+		if *w, err = demo.Start(demo.Options{Code: true}); err != nil {
 			return err
 		}
 		if err := (*w).Seed(context.Background()); err != nil {
@@ -70,6 +68,24 @@ func do(w **demo.World, words []string) error {
 	case len(words) == 1 && words[0] == "break":
 		(*w).Cluster.Behave((*w).Releases[len((*w).Releases)-2].Digest, kube.Behaviour{Crash: true})
 		return nil
+	case len(words) == 1 && (words[0] == "hold" || words[0] == "release"):
+		for _, r := range (*w).Releases {
+			(*w).Cluster.Behave(r.Digest, kube.Behaviour{NeverReady: words[0] == "hold"})
+		}
+		if words[0] == "hold" {
+			return nil
+		}
+		for _, pod := range (*w).Cluster.List("pods", demo.Namespace, "") {
+			if ready(pod) {
+				continue
+			}
+			meta, _ := pod["metadata"].(map[string]any)
+			name, _ := meta["name"].(string)
+			if err := (*w).Cluster.DeletePod(demo.Namespace, name); err != nil {
+				return err
+			}
+		}
+		return nil
 	case len(words) == 2 && words[0] == "running":
 		for digest, pods := range (*w).Running(words[1]) {
 			fmt.Printf("%s=%d\n", digest, pods)
@@ -77,4 +93,16 @@ func do(w **demo.World, words []string) error {
 		return nil
 	}
 	return fmt.Errorf("no command %q", strings.Join(words, " "))
+}
+
+// ready tells whether a pod's Ready condition is true.
+func ready(pod map[string]any) bool {
+	status, _ := pod["status"].(map[string]any)
+	conditions, _ := status["conditions"].([]any)
+	for _, c := range conditions {
+		if c, _ := c.(map[string]any); c["type"] == "Ready" {
+			return c["status"] == "True"
+		}
+	}
+	return false
 }
