@@ -55,6 +55,26 @@ class ParametersTest {
             assert b.result == 'SUCCESS' && w.running() == w.facts.WORLD_GOOD
             assert j.definitions*.toString() == page*.toString()
         }
+        test('the job that the program writes rolls back, with credentials that variables of Jenkins name') {
+            def w = new World()
+            def command = new ProcessBuilder(new File(World.bin, 'rollback').path, 'jobs', 'apply', '--dry-run', '--adopt', '--environment', 'prod', '--service', 'payments').redirectErrorStream(true)
+            command.environment().clear()
+            command.environment().putAll(agent(w.env))
+            def lines = command.start().inputStream.readLines('UTF-8')
+            def at = lines.indexOf('+  rollbackPipeline(')
+            assert at > 0: lines
+            def script = lines.subList(at, lines.indexOf('+  )') + 1)*.substring(3).join('\n')
+            def j = job()
+            j.definitions = build(job: job(), ONE).job.definitions
+            def e = w.env, bare = agent(e.findAll { it.key.startsWith('AWS_ENDPOINT') || it.key in ['AWS_REGION', 'AWS_EC2_METADATA_DISABLED'] })
+            def b = build(job: j, agent: bare, params: [ROLLBACK_REASON: 'amounts', ROLLBACK_METHOD: 'retag'], script,
+                global: [ROLLBACK_NODE: 'deploy', ROLLBACK_GITHUB: 'true', ROLLBACK_AWS: 'true', ROLLBACK_KUBECONFIG: 'true', ROLLBACK_JENKINS: 'true'],
+                credentials: ['rollback-github': e.GITHUB_TOKEN, 'rollback-aws': [e.AWS_ACCESS_KEY_ID, e.AWS_SECRET_ACCESS_KEY], 'rollback-kubeconfig': [file: new File(e.KUBECONFIG).text],
+                    'rollback-jenkins': ['oncall', e.JENKINS_TOKEN]])
+            assert b.result == 'SUCCESS'
+            assert w.running() == w.facts.WORLD_GOOD
+            assert b.step('node').args.label == 'deploy' && b.returned.pullRequest
+        }
         test('one page for several services, with approval under the fixed id') {
             def w = new World(), j = job('rollback')
             def script = "rollbackPipeline(services: ['payments', 'web'], environments: ['prod'], approve: true, submitter: 'leads')"

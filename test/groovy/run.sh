@@ -10,7 +10,8 @@ cd "$(dirname "$0")/../.."
 
 missing() { echo "make groovy: $1 is missing: apt-get install $2 (brew install $3)" >&2; exit 1; }
 command -v java >/dev/null 2>&1 || missing "Java (17 or later)" openjdk-17-jdk-headless openjdk@17
-java -version >/dev/null 2>&1 || missing "Java (17 or later)" openjdk-17-jdk-headless openjdk@17
+major=$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1)
+[ "${major:-0}" -ge 17 ] || missing "Java 17 or later (there is ${major:-none})" openjdk-17-jdk-headless openjdk@17
 
 checked() { if command -v sha256sum >/dev/null 2>&1; then sha256sum -c --status -; else shasum -a 256 -c --status -; fi; }
 
