@@ -124,7 +124,9 @@ url=$(printf '%s' "$ROLLBACK_URL" | sed "s|{version}|$version|g; s|{os}|$os|g; s
 case $ROLLBACK_URL in *'{version}'*) [ -n "$version" ] || fail "url: has {version}, and there is no version:" ;; esac
 name=${url##*/}
 case $ROLLBACK_SHA256 in
-  *[!0-9a-fA-F]*) want=$(printf '%s\\n' "$ROLLBACK_SHA256" | awk -v a="$name" -v b="rollback_${os}_${arch}" '{ sub(/^[*]/, "", $2); sub(/.*[\\/]/, "", $2) } $2 == a || (!sum && $2 == b) { sum = $1 } END { print sum }') ;;
+  *[!0-9a-fA-F]*) want=$(printf '%s\\n' "$ROLLBACK_SHA256" | awk -v a="$name" -v b="rollback_${os}_${arch}" '
+    { for (i = 1; i < NF; i++) if (length($i) == 64) { n = $(i + 1); sub(/^[*]/, "", n); sub(/.*[\\/]/, "", n); if (n == a) hit = $i; if (n == b) other = $i } }
+    END { print (hit != "" ? hit : other) }') ;;
   *) want=$ROLLBACK_SHA256 ;;
 esac
 want=$(printf '%s' "$want" | tr 'A-F' 'a-f')

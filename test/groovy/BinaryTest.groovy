@@ -107,6 +107,8 @@ class BinaryTest {
                 def sums = ['linux_amd64', 'linux_arm64', 'darwin_amd64', 'darwin_arm64'].collect { "${it == name ? sum(mine) : '0' * 64}  ${it == 'darwin_arm64' ? '*' : ''}rollback_${it}" }.join('\\n')
                 def b = locate(machine([uname: "case \$1 in -s) echo ${os} ;; -m) echo ${cpu} ;; esac"]), "url: '${url}', version: '2.0', sha256: '${sums}\\n'")
                 assert b.result == 'SUCCESS' && b.log.contains(name)
+                b = locate(machine([uname: "case \$1 in -s) echo ${os} ;; -m) echo ${cpu} ;; esac"]), "url: '${url}', version: '2.0', sha256: '${sums.replace('\\n', ' ')}'")
+                assert b.result == 'SUCCESS' && b.log.contains(name): 'on one line, as a variable of Jenkins has it'
             }
         }
         test('without sha256sum shasum is used, without curl wget') {
