@@ -366,8 +366,13 @@ func TestOnJenkins(t *testing.T) {
 func TestRegistryAway(t *testing.T) {
 	t.Parallel()
 	n := newNight(t, demo.Options{})
-	n.Registry.Inject(fake.Fault{Op: fake.PullOp + "*", Status: 503, Times: 2})
-	n.do(call{args: theRun()}).wantExit(t, 0).wantText(t, "503 Service Unavailable", "the node tries again by itself, which is waited for", "is back on")
+	n.Registry.Inject(fake.Fault{Op: fake.PullOp + "*", Status: 503})
+	p := n.launch(call{args: theRun()})
+	until(t, "the program to see it", func() bool {
+		return strings.Contains(p.stderr.String(), "the node tries again by itself, which is waited for")
+	})
+	n.clearFaults()
+	p.wait().wantExit(t, 0).wantText(t, "503 Service Unavailable", "is back on")
 	n.wantState(n.clean())
 }
 

@@ -164,7 +164,7 @@ var pullScenarios = []Scenario{
 	{
 		Name: "the registry turns the nodes away for a while", Seed: payments("Deployment"),
 		Steps: []Step{{
-			Before: turnedAway(fake.Fault{Status: 503, Body: "no upstream", Times: 2}),
+			Before: turnedAway(fake.Fault{Status: 503, Body: "no upstream", Times: 5}),
 			Args:   on("run", "--reason", "amounts", "--yes"), Says: []string{"503 Service Unavailable", "the node tries again by itself"},
 		}},
 		Want: map[string]string{
