@@ -36,7 +36,7 @@ build: check-go ## ./rollback for this machine, static, at most 25 MB
 test: lint unit groovy ## everything in-process: lint, all Go tests with the race detector, the Jenkins steps; no network beyond modules and jars
 
 unit: check-go check-cc modules ## the Go tests alone
-	@set -o pipefail; CGO_ENABLED=1 go test -race -json ./... | go run ./scripts/testsummary
+	@set -o pipefail; CGO_ENABLED=1 go test -race -timeout 30m -json ./... | go run ./scripts/testsummary
 
 groovy: check-go ## the tests of the Jenkins steps in vars/ alone; need a JDK 17 or later and Maven
 	@test/groovy/run.sh
