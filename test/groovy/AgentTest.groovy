@@ -75,14 +75,6 @@ exit "${STUB_EXIT:-0}"
             assert b.steps*.branch.findAll { it }.unique().sort(false) == ['payments', 'web']
             assert new File(b.artifacts, 'rollback-record').list().sort() == ['payments-prod', 'web-prod']
         }
-        ['Jenkinsfile.service', '../../Jenkinsfile'].each { name ->
-            test("${name.tokenize('/').last()} is Groovy that Jenkins can read") {
-                def file = new File(library, 'docs/examples/' + name)
-                if (file.exists() || name == 'Jenkinsfile.service') {
-                    new GroovyShell().parse(text(name))
-                }
-            }
-        }
     }
 
     private void credentials() {
