@@ -155,12 +155,12 @@ func (r *run) build(ctx context.Context) (Outcome, string, error) {
 		var found []holding
 		var perhaps []Build
 		if err == nil {
-			if found, perhaps = holders(builds, m.Commit, f.CommitParameter, r.branch.line); len(found) == 0 || found[0].Over() && !found[0].Succeeded() {
+			if found, perhaps = holders(builds, m.Commit, f.CommitParameter, r.branch.line); len(found) == 0 || found[0].failed() {
 				var wanted []Commit
 				for _, b := range builds {
 					wanted = append(wanted, commitsOf(b, f.CommitParameter)...)
 				}
-				r.branch.read(ctx, r.World.Commits, wanted...)
+				r.branch.read(ctx, r.World.Commits, m.Commit, wanted...)
 				found, perhaps = holders(builds, m.Commit, f.CommitParameter, r.branch.line)
 			}
 		}
@@ -170,7 +170,7 @@ func (r *run) build(ctx context.Context) (Outcome, string, error) {
 		case err != nil && !told:
 			told = true
 			r.note("the builds of %s cannot be read; still trying: %s", f.Job, err)
-		case len(found) > 0:
+		case len(found) > 0 && (len(perhaps) == 0 || !found[0].failed()): // beside a failed one, what is in flight may be its repetition
 			if err := r.along(found[0]); err != nil {
 				return "", "", err
 			}
@@ -187,7 +187,11 @@ func (r *run) build(ctx context.Context) (Outcome, string, error) {
 			continue
 		}
 		if !time.Now().Before(deadline) {
-			e := &Error{Exit: Pending, What: fmt.Sprintf("no build of %s in job %s yet", m.Commit.Short(), f.Job),
+			what := "no build"
+			if len(found) > 0 {
+				what = "no build that succeeded"
+			}
+			e := &Error{Exit: Pending, What: fmt.Sprintf("%s of %s in job %s yet", what, m.Commit.Short(), f.Job),
 				Next: []string{"start it, or let the program do so: jenkins.commitParameter in rollback.yaml"}}
 			if len(perhaps) > 0 {
 				e.What += fmt.Sprintf("; %s is %s and may hold it", perhaps[0], perhaps[0].State)
@@ -269,7 +273,7 @@ func (r *run) image(ctx context.Context) (Outcome, string, error) {
 			}
 		} else if err == nil && !s.hasBuilds {
 			r.branch = branch{}
-			r.branch.read(ctx, r.World.Commits, m.Commit)
+			r.branch.read(ctx, r.World.Commits, m.Commit, m.Commit)
 			refs = of.tags()
 			for i, n := FindChange(r.branch.line, m.Commit)-1, 0; i >= 0 && n < nearby; i, n = i-1, n+1 {
 				refs = append(refs, r.branch.line[i].Commit.tags()...)

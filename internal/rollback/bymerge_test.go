@@ -634,6 +634,24 @@ func TestByMergeTellsTheTruth(t *testing.T) {
 			})
 		})
 	}
+	// Where its build has deployed when the plan is drawn again, that build is none of the versions that are undone.
+	inMerge(t, func(t *testing.T, w *world, f *forge) {
+		w.place.Followed.AutoMerge, f.mergedAfter = false, time.Minute
+		_, err := w.process("ann").run(byMerge)
+		exitIs(t, err, Pending)
+		time.Sleep(time.Hour)
+		f.advance()
+		for range 20 { // the pods turn over
+			for _, d := range w.workloads {
+				w.step(d)
+			}
+			time.Sleep(time.Second)
+		}
+		s := view(t, w, MethodRevert)
+		if p := Draw(s, "id"); s.Current.Commit() != mergeCommit(10) || len(p.Undoes) != 1 || p.Undoes[0].Commit != Commit(commitOf(d)) {
+			t.Errorf("runs %s, undoes %+v", s.Current.Commit().Short(), p.Undoes)
+		}
+	})
 	// Resumed after the deployment, a failure must not say that production is as it was.
 	inMerge(t, func(t *testing.T, w *world, f *forge) {
 		w.place.Followed.AutoMerge, f.mergedAfter = false, time.Minute

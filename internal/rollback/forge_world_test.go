@@ -32,6 +32,7 @@ type forge struct {
 	mergedAfter time.Duration // somebody merges it, that long after it was opened; 0: nobody does
 	closedAfter time.Duration
 	slow        time.Duration // how long a revert takes
+	behind      int           // how often the list of commits still lacks a merge and what came after it
 	deaf        bool          // even where it is told to stop
 
 	// What the CI system does.
@@ -233,7 +234,15 @@ type forgePort struct {
 }
 
 func (g forgePort) Recent(ctx context.Context) (out []Change, err error) {
-	err = g.p.call(ctx, "Recent", false, func() error { out = slices.Clone(g.f.branch); return nil })
+	err = g.p.call(ctx, "Recent", false, func() error {
+		out = slices.Clone(g.f.branch)
+		if i := slices.IndexFunc(out, func(c Change) bool {
+			return slices.ContainsFunc(g.f.pulls, func(p *pull) bool { return p.MergeCommit == c.Commit })
+		}); i >= 0 && g.f.behind > 0 {
+			g.f.behind, out = g.f.behind-1, out[i+1:]
+		}
+		return nil
+	})
 	return out, err
 }
 

@@ -22,6 +22,9 @@ type holding struct {
 // exact tells whether the build is of the commit itself.
 func (h holding) exact() bool { return len(h.Along) == 0 }
 
+// failed tells whether the build has ended and not succeeded.
+func (h holding) failed() bool { return h.Over() && !h.Succeeded() }
+
 // commitsOf are the revisions that a build checked out or was asked to.
 func commitsOf(b Build, parameter string) []Commit {
 	list := b.Commits
@@ -66,7 +69,7 @@ func holders(builds []Build, c Commit, parameter string, line []Change) (found [
 		}
 	}
 	rank := func(h holding) int {
-		switch failed := h.Over() && !h.Succeeded(); {
+		switch failed := h.failed(); {
 		case h.exact() && !failed:
 			return 0
 		case !failed:
@@ -101,14 +104,18 @@ func takenBack(revert Change, later []Change) (Change, bool) {
 
 // branch is the first-parent line of the branch, as far as this run has seen it.
 type branch struct {
-	line  []Change
-	asked map[Commit]bool // commits it was read for; no second time for what it does not hold
-	err   error           // why it cannot be read, where that does not pass
+	line   []Change
+	asked  map[Commit]bool // commits it was read for; no second time for what it does not hold
+	behind int             // how often it was read and did not hold the merge commit yet
+	err    error           // why it cannot be read, where that does not pass
 }
 
+// stale is how often a line without the merge commit is taken for one that the forge has not brought up to date yet.
+const stale = 5
+
 // read reads the line where there is a commit on it that was not seen yet. It is asked for no more than that: while a run
-// waits for a build, looking costs one call to the CI system.
-func (l *branch) read(ctx context.Context, commits Commits, wanted ...Commit) {
+// waits for a build, looking costs one call to the CI system. A forge may tell of a merge before its list of commits does.
+func (l *branch) read(ctx context.Context, commits Commits, merge Commit, wanted ...Commit) {
 	if l.asked == nil {
 		l.asked = map[Commit]bool{}
 	}
@@ -124,6 +131,11 @@ func (l *branch) read(ctx context.Context, commits Commits, wanted ...Commit) {
 		return
 	}
 	l.line = line
+	if FindChange(line, merge) < 0 {
+		if l.behind++; l.behind < stale {
+			return
+		}
+	}
 	for _, c := range wanted {
 		l.asked[c] = true
 	}

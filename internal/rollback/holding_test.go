@@ -41,6 +41,9 @@ func TestByMergeBuildOfSeveral(t *testing.T) {
 			w.place.Followed.CommitParameter, f.unreadQueue, f.queued = "COMMIT", true, 10*time.Minute
 		}},
 		{"no CI system", func(w *world, f *forge) { w.place.Followed.Job, f.takes = "", time.Minute }},
+		{"the list of commits is behind", func(w *world, f *forge) {
+			w.place.Followed.CommitParameter, f.behind = "COMMIT", 3
+		}},
 		{"an exact build that the next push aborted", func(w *world, f *forge) {
 			f.batch = ""
 			w.before = func(_ *process, op string) {
@@ -57,8 +60,10 @@ func TestByMergeBuildOfSeveral(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			inMerge(t, func(t *testing.T, w *world, f *forge) {
 				f.batch = "ef"
+				reads := 4
 				if tt.prepare != nil {
 					tt.prepare(w, f)
+					reads += f.behind
 				}
 				p := w.process("ann")
 				res := mustRun(t, p, byMerge)
@@ -72,8 +77,44 @@ func TestByMergeBuildOfSeveral(t *testing.T) {
 				if p.asked("Start") > 0 {
 					t.Errorf("started %d builds", p.asked("Start"))
 				}
-				if w.place.Followed.Job != "" && p.asked("Recent") > 4 {
+				if w.place.Followed.Job != "" && p.asked("Recent") > reads {
 					t.Errorf("the commits were read %d times", p.asked("Recent"))
+				}
+			})
+		})
+	}
+}
+
+// The build of the merge has failed, and somebody has asked for it again: that one may be it, so it is waited for.
+func TestByMergeBuiltAgain(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		queued time.Duration
+		exit   Exit
+	}{
+		{"it succeeds", 10 * time.Minute, Done},
+		{"it never begins", 3 * time.Hour, Pending},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inMerge(t, func(t *testing.T, w *world, f *forge) {
+				f.unreadQueue, f.result = true, "FAILURE"
+				w.before = func(_ *process, op string) {
+					if op == "Newest" && len(f.builds) == 1 && f.builds[0].Over() {
+						f.result, f.queued = "SUCCESS", tt.queued
+						f.start(mergeCommit(10), "", time.Now())
+					}
+				}
+				_, err := w.process("ann").run(byMerge) // sees the first one fail
+				exitIs(t, err, Failed)
+				res, err := w.process("ann").run(byMerge)
+				if tt.exit == Done && err == nil {
+					shipped(t, w, f, res, 10)
+				} else {
+					exitIs(t, err, tt.exit)
+					says(t, err, "no build that succeeded of "+mergeCommit(10).Short()+" in job deploy/payments yet; deploy/payments (queue item 101) is queued and may hold it")
+				}
+				if len(f.builds) != 2 {
+					t.Errorf("%d builds", len(f.builds))
 				}
 			})
 		})

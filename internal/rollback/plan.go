@@ -228,7 +228,10 @@ func (s *Survey) undoes() ([]UndoneVersion, string) {
 	if s.Target.Digest == "" || s.Target.Digest == s.Current.Digest || s.Request.Act == ActUndo {
 		return nil, "" // an undo takes nothing away: what it brings back is in the record
 	}
-	from, to := s.Current.Commit(), s.Target.Commit()
+	from, until, to := s.Current.Commit(), s.Current.Time(), s.Target.Commit()
+	if r := s.Resume; r != nil && r.Method == MethodRevert && r.From.Commit != "" { // what runs may be its own build by now
+		from, until = r.From.Commit, r.From.PushedAt
+	}
 	if len(s.Changes) > 0 && from != "" && to != "" {
 		begin, end := -1, -1
 		for i, c := range s.Changes {
@@ -247,10 +250,10 @@ func (s *Survey) undoes() ([]UndoneVersion, string) {
 			return list, ""
 		}
 	}
-	if len(s.Candidates) > 0 && !s.Target.Time().IsZero() && !s.Current.Time().IsZero() {
+	if len(s.Candidates) > 0 && !s.Target.Time().IsZero() && !until.IsZero() {
 		var list []UndoneVersion
 		for _, c := range s.Candidates {
-			if t := c.Image.Time(); t.After(s.Target.Time()) && !t.After(s.Current.Time()) && c.Commit != "" {
+			if t := c.Image.Time(); t.After(s.Target.Time()) && !t.After(until) && c.Commit != "" {
 				list = append(list, UndoneVersion{Commit: c.Commit, Digest: c.Image.Digest, PushedAt: c.Image.PushedAt, Change: c.Change})
 			}
 		}

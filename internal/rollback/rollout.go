@@ -88,6 +88,9 @@ func (s Stuck) String() string {
 type watchdog struct {
 	patience map[string]time.Duration
 	since    map[string]time.Time
+	// pulls is what the last failed pull of a container said. A kubelet before 1.31 says it with ErrImagePull alone, and not
+	// while it waits to try again (https://github.com/kubernetes/kubernetes/pull/124899).
+	pulls map[string]string
 	// now is the first trouble of the last look, whether or not it has outlasted its patience.
 	now *Stuck
 }
@@ -95,12 +98,18 @@ type watchdog struct {
 // look tells the first trouble that has outlasted its patience, nil if none has.
 func (d *watchdog) look(obs []Observation, stamp string, now time.Time) *Stuck {
 	if d.since == nil {
-		d.since = map[string]time.Time{}
+		d.since, d.pulls = map[string]time.Time{}, map[string]string{}
 	}
 	seen := map[string]bool{}
 	var worst *Stuck
 	d.now = nil
 	consider := func(s Stuck) {
+		switch at := s.Workload.String() + "/" + s.Pod + "/" + s.Container; {
+		case s.Reason == "ErrImagePull":
+			d.pulls[at] = s.Message
+		case s.Reason == "ImagePullBackOff" && d.pulls[at] != "" && !strings.Contains(s.Message, "ErrImagePull"):
+			s.Message += ": ErrImagePull: " + d.pulls[at]
+		}
 		name := trouble(s.Reason, s.Message)
 		patience, known := d.patience[name]
 		if !known {

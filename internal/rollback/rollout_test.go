@@ -248,17 +248,19 @@ func TestProve(t *testing.T) {
 func TestPatienceWithRegistries(t *testing.T) {
 	const pulling = `rpc error: code = Unknown desc = failed to pull and unpack image "r/x:latest": failed to resolve reference "r/x:latest": `
 	ref := Ref{"Deployment", "prod", "x"}
-	stuckAfter := func(message string) time.Duration {
+	stuckAfter := func(message string, old bool) time.Duration {
 		d := watchdog{patience: Patience}
 		for s := time.Duration(0); s <= 5*time.Minute; s += time.Second {
 			reason, text := "ErrImagePull", message
 			if s%(10*time.Second) >= 5*time.Second {
-				reason, text = "ImagePullBackOff", `Back-off pulling image "r/x:latest": ErrImagePull: `+message
+				if reason, text = "ImagePullBackOff", `Back-off pulling image "r/x:latest"`; !old {
+					text += ": ErrImagePull: " + message
+				}
 			}
 			p := Pod{Name: "x-1", Stamp: "new", Containers: []PodContainer{{Container: Container{Name: "app"}, Waiting: reason, Message: text}}}
 			if stuck := d.look([]Observation{{Workload: Workload{Ref: ref}, Pods: []Pod{p}}}, "new", epoch.Add(s)); stuck != nil {
-				if stuck.Reason != reason {
-					t.Errorf("%q: told as %s", message, stuck.Reason)
+				if stuck.Reason != reason || !strings.Contains(stuck.Message, message) {
+					t.Errorf("%q: told as %s: %s", message, stuck.Reason, stuck.Message)
 				}
 				return s
 			}
@@ -273,18 +275,21 @@ func TestPatienceWithRegistries(t *testing.T) {
 		pulling + "toomanyrequests: Rate exceeded",
 		pulling + "unexpected status from GET request: 500 Internal Server Error",
 	} {
-		if got := stuckAfter(away); got != Patience[registryAway] {
-			t.Errorf("%q: stuck after %s, want %s", away, got, Patience[registryAway])
+		for _, old := range []bool{false, true} {
+			if got := stuckAfter(away, old); got != Patience[registryAway] {
+				t.Errorf("%q, an older kubelet %t: stuck after %s, want %s", away, old, got, Patience[registryAway])
+			}
 		}
 	}
 	for _, gone := range []string{
 		pulling + "r/x:latest: not found", pulling + "unexpected status from HEAD request: 403 Forbidden",
 		pulling + "pull access denied, repository does not exist or may require authorization", "no basic auth credentials",
-		`Back-off pulling image "r/x:latest"`, // older kubelets do not say why
 		pulling + "r/x-eof500:latest: not found",
 	} {
-		if got := stuckAfter(gone); got != 5*time.Second { // at the first ImagePullBackOff
-			t.Errorf("%q: stuck after %s, want 5s", gone, got)
+		for _, old := range []bool{false, true} {
+			if got := stuckAfter(gone, old); got != 5*time.Second { // at the first ImagePullBackOff
+				t.Errorf("%q, an older kubelet %t: stuck after %s, want 5s", gone, old, got)
+			}
 		}
 	}
 }
