@@ -68,7 +68,11 @@ func (e *Env) valuesOf(c *cli.Command, flag string) []string {
 	case "shell":
 		return shells
 	case "for":
-		return commandsWithNeeds()
+		list := namesOf(needsOf)
+		if c.Name == "permissions" {
+			list = append(list, namesOf(otherNeeds)...)
+		}
+		return list
 	case "wait":
 		return []string{"merge", "none"}
 	case "to":

@@ -173,7 +173,12 @@ func TestUndoOfRevertOwesReland(t *testing.T) {
 		t.Errorf("status does not tell:\n%s", status)
 	}
 
-	r := n.do(call{args: scoped("reland", "--pr", fmt.Sprint(number), "--reason", "false alarm")}).wantExit(t, 0)
+	pay := scoped("reland", "--pr", fmt.Sprint(number), "--reason", "false alarm")
+	n.do(call{args: append(pay, "--cluster-uid", "5e2b6c1a-6a1f-4b3e-9d53-0c8f4d7a1b22")}).wantExit(t, 0).wantText(t, "could not be read", "wrong cluster", "the pull request stands all the same")
+	if owed := n.record().Open(); len(owed) != 1 || owed[0].PR != 0 {
+		t.Errorf("written into another cluster: %+v", owed)
+	}
+	r := n.do(call{args: pay}).wantExit(t, 0)
 	r.wantText(t, fmt.Sprintf("it pays the reland of #%d, which payments/prod owes by ", number))
 	owed = n.owed()
 	if len(owed) != 1 || owed[0].URL != strings.TrimSpace(r.stdout) || owed[0].PR == number {

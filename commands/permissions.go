@@ -32,9 +32,11 @@ type right struct {
 // (https://docs.github.com/en/rest/authentication/permissions-required-for-github-apps). Metadata: read comes with any.
 func (n needs) forgeRights() []right {
 	switch n.command {
+	case "status", "undo":
+		return []right{{Name: "pull requests: read", Why: "whether what is owed is merged", Optional: true}}
 	case "candidates", "plan", "doctor":
 		return []right{{Name: "contents: read", Why: "titles, authors and files of what would be undone"}, {Name: "pull requests: read", Why: "which pull request brought it"}}
-	case "run":
+	case "run", "revert", "reland":
 		return []right{
 			{Name: "contents: write", Why: "the revert's branch and commit, and its merge"},
 			{Name: "pull requests: write", Why: "the revert pull request, its labels and reviewers"},
@@ -56,11 +58,21 @@ func (n needs) jenkinsRights() []right {
 			{Name: "Overall/Read", Why: "get in"}, {Name: "Job/Read", Why: "see deployments in flight, and follow the build of the merged revert"},
 			{Name: "Job/Build", Why: "start that build where no webhook does; only --method revert", Optional: true},
 		}
+	case "trigger":
+		return []right{
+			{Name: "Overall/Read", Why: "get in"}, {Name: "Job/Read", Why: "find the rollback job, and follow its build and log"},
+			{Name: "Job/Build", Why: "start it, and answer what it asks"}, {Name: "Job/Cancel", Why: "abort the build, or turn its question down", Optional: true},
+		}
+	case "jobs":
+		return []right{
+			{Name: "Overall/Read", Why: "get in"}, {Name: "Job/Read", Why: "see which jobs and folders there are"},
+			{Name: "Job/Create", Why: "make jobs and folders"}, {Name: "Job/Configure", Why: "read a job's configuration, and change what is ours in it"},
+		}
 	}
 	return nil
 }
 
-// needsOf are the rights of each command that talks to anything, from least to most.
+// needsOf are the rights of each command that looks at the cluster and the registry, from least to most.
 var needsOf = []needs{
 	{"status", []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecords}, []string{"Images"}},
 	{"candidates", []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord}, []string{"Repository", "Images", "Manifests", "List"}},
@@ -73,12 +85,15 @@ var needsOf = []needs{
 	{"run", []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord, kube.ActRestart, kube.ActWait, kube.ActDiagnose}, []string{"Repository", "Images", "Manifests", "List", "Tag"}},
 }
 
+// otherNeeds are those of the commands that live from GitHub or Jenkins alone; a revert tells the record, where it may.
+var otherNeeds = []needs{{command: "revert", kube: []kube.Act{kube.ActIdentify, kube.ActRecord}}, {command: "reland", kube: []kube.Act{kube.ActIdentify, kube.ActRecord}}, {command: "trigger"}, {command: "jobs"}}
+
 // recordVerbs are the verbs that the command needs of the record: the first rollback makes it, an undo finds it there.
 func (n needs) recordVerbs() []string {
 	switch n.command {
 	case "retag", "restart", "run":
 		return []string{"get", "create", "update"}
-	case "undo":
+	case "undo", "revert", "reland":
 		return []string{"get", "update"}
 	}
 	return []string{"get"}
@@ -95,42 +110,47 @@ func (n needs) ifWriting(status string) string {
 	return "warn"
 }
 
-var optFor = option{name: "for", usage: "command whose rights it is about: " + strings.Join(commandsWithNeeds(), ", ") + " (default: run)"}
+// forOption is --for of a command that is about the rights of others.
+func forOption(list []needs) option {
+	return option{name: "for", usage: "command whose rights it is about: " + strings.Join(namesOf(list), ", ") + " (default: run)"}
+}
 
-func commandsWithNeeds() []string {
+func namesOf(list []needs) []string {
 	var names []string
-	for _, n := range needsOf {
+	for _, n := range list {
 		names = append(names, n.command)
 	}
 	return names
 }
 
 // needsFor are those of the command that --for names.
-func (e *Env) needsFor(c *cli.Context) (needs, error) {
-	command := e.text(c, optFor)
+func (e *Env) needsFor(c *cli.Context, list []needs) (needs, error) {
+	command := e.text(c, forOption(list))
 	if command == "" {
 		command = "run"
 	}
-	i := slices.IndexFunc(needsOf, func(n needs) bool { return n.command == command })
+	i := slices.IndexFunc(list, func(n needs) bool { return n.command == command })
 	if i < 0 {
-		return needs{}, rollback.UsageErrorf("--for %q: want one of %s", command, strings.Join(commandsWithNeeds(), ", "))
+		return needs{}, rollback.UsageErrorf("--for %q: want one of %s", command, strings.Join(namesOf(list), ", "))
 	}
-	return needsOf[i], nil
+	return list[i], nil
 }
 
 func (e *Env) permissionsCommand() *cli.Command {
+	all := slices.Concat(needsOf, otherNeeds)
 	optRequired := option{name: "required-only", usage: "leave out the rights it can do without", flag: true}
 	return &cli.Command{
 		Name: "permissions", Category: set, Usage: "print the least privileges for a command: IAM policy, GitHub, Jenkins, RBAC Role",
 		Description: "Two YAML documents for kubectl on standard output, the rest in comments before them; with --json all of it as JSON.\n" +
+			"trigger and jobs have the comments alone: they need nothing but Jenkins.\n" +
 			"Account, region, repository and namespace come from the configuration, or stand as placeholders.",
-		Flags: e.scopeFlags(optFor, optRequired, optJSON),
+		Flags: e.scopeFlags(forOption(all), optRequired, optJSON),
 		Action: func(c *cli.Context) error {
 			sw, err := e.switches(c, optRequired, optJSON)
 			if err != nil {
 				return err
 			}
-			n, err := e.needsFor(c)
+			n, err := e.needsFor(c, all)
 			if err != nil {
 				return err
 			}
@@ -183,7 +203,7 @@ type rights struct {
 	SchemaVersion int         `json:"schemaVersion"`
 	Command       string      `json:"command"`
 	IAM           *iamPolicy  `json:"iamPolicy,omitempty"`
-	Kubernetes    []kube.Rule `json:"kubernetes"`
+	Kubernetes    []kube.Rule `json:"kubernetes,omitempty"`
 	GitHub        []right     `json:"github,omitempty"`
 	Jenkins       []right     `json:"jenkins,omitempty"`
 }
@@ -206,48 +226,54 @@ func rightsOf(n needs, where config.Scoped, requiredOnly bool) rights {
 		optional := func(r right) bool { return r.Optional }
 		r.GitHub, r.Jenkins = slices.DeleteFunc(r.GitHub, optional), slices.DeleteFunc(r.Jenkins, optional)
 	}
-	for _, rule := range kube.Rules(n.kube...) {
+	var rules []kube.Rule
+	if len(n.kube) > 0 { // of no act would be of all
+		rules = kube.Rules(n.kube...)
+	}
+	for _, rule := range rules {
+		rule.Optional = rule.Optional || len(n.methods) == 0 // the pull request is opened without the cluster, too
 		if rule.Optional && requiredOnly {
 			continue
 		}
 		if rule.Act == kube.ActRecord {
 			if rule.Verbs = n.recordVerbs(); len(rule.Verbs) == 1 {
 				rule.Why = "read the record with its lock and freeze"
+			} else if rule.Optional {
+				rule.Why = "tell the record that the pull request pays what it owes"
 			}
 		}
 		r.Kubernetes = append(r.Kubernetes, rule)
 	}
-	if where.Registry.Kind == "oci" {
-		return r
-	}
-	need := map[string]bool{}
-	for _, a := range ecr.Actions {
-		if slices.Contains(n.methods, a.Method) && !(a.Optional && requiredOnly) {
-			need[a.Name] = true
-		}
-	}
-	var actions []string
-	for a := range need {
-		actions = append(actions, a)
-	}
-	slices.Sort(actions)
 	partition := "aws"
 	if strings.HasPrefix(where.Registry.Region, "cn-") {
 		partition = "aws-cn"
 	}
-	r.IAM = &iamPolicy{Version: "2012-10-17", Statement: []iamStatement{{
-		Sid: "Rollback" + strings.ToUpper(n.command[:1]) + n.command[1:], Effect: "Allow", Action: actions,
-		Resource: fmt.Sprintf("arn:%s:ecr:%s:%s:repository/%s", partition, where.Registry.Region, where.Registry.Account, where.Image),
-	}}}
-	if where.Cluster.EKS != "" {
+	var statements []iamStatement
+	if where.Registry.Kind != "oci" && len(n.methods) > 0 {
+		var actions []string
+		for _, a := range ecr.Actions {
+			if slices.Contains(n.methods, a.Method) && !(a.Optional && requiredOnly) && !slices.Contains(actions, a.Name) {
+				actions = append(actions, a.Name)
+			}
+		}
+		slices.Sort(actions)
+		statements = append(statements, iamStatement{
+			Sid: "Rollback" + strings.ToUpper(n.command[:1]) + n.command[1:], Effect: "Allow", Action: actions,
+			Resource: fmt.Sprintf("arn:%s:ecr:%s:%s:repository/%s", partition, where.Registry.Region, where.Registry.Account, where.Image),
+		})
+	}
+	if where.Cluster.EKS != "" && len(r.Kubernetes) > 0 {
 		region := where.Cluster.Region
 		if region == "" {
 			region = where.Registry.Region
 		}
-		r.IAM.Statement = append(r.IAM.Statement, iamStatement{
+		statements = append(statements, iamStatement{
 			Sid: "RollbackCluster", Effect: "Allow", Action: []string{"eks:DescribeCluster"},
 			Resource: fmt.Sprintf("arn:%s:eks:%s:%s:cluster/%s", partition, region, where.Registry.Account, where.Cluster.EKS),
 		})
+	}
+	if len(statements) > 0 {
+		r.IAM = &iamPolicy{Version: "2012-10-17", Statement: statements}
 	}
 	return r
 }
@@ -277,6 +303,9 @@ func (r rights) text(n needs, where config.Scoped) string {
 			}
 			fmt.Fprintf(&b, "#   %-22s %s\n", right.Name, why)
 		}
+	}
+	if len(r.Kubernetes) == 0 {
+		return b.String()
 	}
 	b.WriteString("#\n# RBAC; bind both to the user or service account that runs it:\n")
 	name := "rollback-" + n.command

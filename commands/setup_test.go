@@ -233,6 +233,29 @@ func TestPermissions(t *testing.T) {
 		}
 		decoded[rights](t, n.do(call{args: scoped("permissions", "--for", need.command, "--json")}).wantExit(t, 0))
 	}
+	// Those that live from GitHub or Jenkins: a Role for the record alone, where there is one, and nothing of AWS.
+	for _, need := range otherNeeds {
+		all := decoded[rights](t, n.do(call{args: scoped("permissions", "--for", need.command, "--json")}).wantExit(t, 0))
+		least := decoded[rights](t, n.do(call{args: scoped("permissions", "--for", need.command, "--json", "--required-only")}).wantExit(t, 0))
+		docs := len(roles(t, n.do(call{args: scoped("permissions", "--for", need.command)}).wantExit(t, 0).stdout))
+		forge := need.command == "revert" || need.command == "reland"
+		if all.IAM != nil || len(least.Kubernetes) > 0 || (len(all.GitHub) > 0) != forge || (len(all.Jenkins) > 0) == forge || (docs == 2) != forge || (docs == 0) == forge {
+			t.Errorf("%s: %d documents, %+v", need.command, docs, all)
+		}
+		for _, rule := range all.Kubernetes {
+			if rule.Resource != "namespaces" && (rule.Resource != "configmaps" || !slices.Equal(rule.Verbs, []string{"get", "update"})) {
+				t.Errorf("%s: %+v", need.command, rule)
+			}
+		}
+	}
+	eks := []string{"--cluster-eks", "prod", "--cluster-region", "eu-west-1"}
+	for command, want := range map[string]bool{"run": true, "revert": true, "trigger": false} {
+		r := alone(t, t.TempDir(), append([]string{"permissions", "--for", command, "--service", "payments", "--environment", "prod", "--registry-kind", "oci", "--registry-host", "registry.acme.example",
+			"--namespace", "prod", "--image", "payments"}, eks...)...).wantExit(t, 0)
+		if strings.Contains(r.stdout, "eks:DescribeCluster") != want || strings.Contains(r.stdout, "ecr:") {
+			t.Errorf("%s, EKS with another registry:\n%s", command, r.stdout)
+		}
+	}
 	n.do(call{args: scoped("permissions")}).wantText(t, "arn:aws:ecr:eu-west-1:123456789012:repository/payments", "ecr:PutImage")
 	alone(t, t.TempDir(), "permissions").wantExit(t, 0).wantText(t, "arn:aws:ecr:REGION:ACCOUNT:repository/*", "namespace: NAMESPACE")
 	if reqs := append(n.Registry.Requests(), n.Cluster.Requests()...); len(reqs) > 0 {

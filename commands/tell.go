@@ -41,7 +41,15 @@ func (e *Env) openLedger(ctx context.Context, s config.Scoped) *ledger {
 			return
 		}
 		l.records = e.recordsOf(cluster, s)
+		var identity sync.WaitGroup
+		var wrong error
+		if s.Cluster.UID != "" { // what is written must be the record of the cluster that is meant
+			identity.Go(func() { _, wrong = cluster.Identity(ctx) })
+		}
 		l.rec, l.version, l.err = l.records.Read(ctx, s.Scope)
+		if identity.Wait(); wrong != nil {
+			l.err = wrong
+		}
 	})
 	return l
 }
