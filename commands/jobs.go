@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -180,7 +181,7 @@ func (e *Env) wantedJobs(c *cli.Context) (places []*jobsAt, leftOut []string, er
 	if environment != "" {
 		environments = []string{environment}
 	}
-	name := or(file.Name, config.FileNames[0])
+	name := cmp.Or(file.Name, config.FileNames[0])
 	switch {
 	case len(services) == 0:
 		e := rollback.UsageErrorf("no service is listed in %s: patterns say where a service is, but not which there are", name).(*rollback.Error)
@@ -256,13 +257,6 @@ func (e *Env) wantedJobs(c *cli.Context) (places []*jobsAt, leftOut []string, er
 		}
 	}
 	return places, leftOut, nil
-}
-
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }
 
 // parent is the folder of a full name, "" for the top.

@@ -388,6 +388,9 @@ func (t *trigger) tellURL(b rollback.Build) {
 	}
 }
 
+// triggerVersion is the schema version of `trigger --json`.
+const triggerVersion = 1
+
 // print is --json: the build, what its record says, and the exit code.
 func (t *trigger) print(b rollback.Build, result map[string]string, ended error) error {
 	if !t.json {
@@ -398,11 +401,12 @@ func (t *trigger) print(b rollback.Build, result map[string]string, ended error)
 		message = ended.Error()
 	}
 	return t.e.json(struct {
-		Build   rollback.Build    `json:"build"`
-		Result  map[string]string `json:"result,omitempty"`
-		Exit    rollback.Exit     `json:"exit"`
-		Message string            `json:"message,omitempty"`
-	}{b, result, rollback.ExitOf(ended), message})
+		SchemaVersion int               `json:"schemaVersion"`
+		Build         rollback.Build    `json:"build"`
+		Result        map[string]string `json:"result,omitempty"`
+		Exit          rollback.Exit     `json:"exit"`
+		Message       string            `json:"message,omitempty"`
+	}{triggerVersion, b, result, rollback.ExitOf(ended), message})
 }
 
 // ids are the inputs of our stage, for controllers that cannot list theirs: with the scope behind them, as the stage makes

@@ -105,8 +105,10 @@ func (f *follower) put(q *question, text string) {
 	for early := true; early; {
 		select {
 		case _, ok := <-f.lines:
-			if early = ok; !ok {
-				f.lines, f.deaf = nil, true
+			if early = ok; !ok { // nobody is there to answer
+				f.question = q
+				f.typed("", false)
+				return
 			}
 		default:
 			early = false

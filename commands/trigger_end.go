@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -74,14 +75,14 @@ func (t *trigger) ended(b rollback.Build, kv map[string]string, readErr error, w
 		return fail(rollback.Failed, fmt.Sprintf("%s was taken out of the queue before it started", b), rollback.NotChanged, "the same again: "+t.again())
 	case kv != nil:
 		exit, err := strconv.Atoi(kv["exit"])
-		if err != nil || exit > int(rollback.Refused) { // ended by a signal, or not by this program
-			return fail(rollback.Unverified, fmt.Sprintf("%s; its record says exit %s: %s", how, kv["exit"], kv["message"]), or(kv["production"], "not known"))
+		if err != nil || exit < 0 || exit > int(rollback.Refused) { // ended by a signal, or not by this program
+			return fail(rollback.Unverified, fmt.Sprintf("%s; its record says exit %s: %s", how, kv["exit"], kv["message"]), cmp.Or(kv["production"], "not known"))
 		}
 		next := slices.DeleteFunc(strings.Split(kv["next"], " | "), func(n string) bool { return strings.TrimSpace(n) == "" })
 		if exit != 0 {
-			return fail(rollback.Exit(exit), how+": "+or(kv["message"], "exit "+kv["exit"]), or(kv["production"], "see its log"), next...)
+			return fail(rollback.Exit(exit), how+": "+cmp.Or(kv["message"], "exit "+kv["exit"]), cmp.Or(kv["production"], "see its log"), next...)
 		}
-		t.screen.line(t.screen.p.green("✔ ") + or(kv["message"], how))
+		t.screen.line(t.screen.p.green("✔ ") + cmp.Or(kv["message"], how))
 		if b.Result != "SUCCESS" {
 			t.screen.line("! the rollback is done; the build did something else as well and " + how)
 		}

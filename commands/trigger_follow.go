@@ -43,6 +43,7 @@ type follower struct {
 	named     bool // the build's questions have our scope in their names
 	blind     bool // it was said that inputs cannot be seen
 	waiting   bool // at one of our inputs; no more once the log has its approval
+	open      bool // one of our inputs was open when last looked at
 	stopping  bool
 	stopped   chan error
 	quit      string // why to leave, "" while there is no reason
@@ -116,7 +117,7 @@ func (t *trigger) follow(b rollback.Build) error {
 			if e.err != nil {
 				t.screen.line("! the rest of the log could not be read: " + e.err.Error())
 			}
-			return t.finish(ctx, e.b, f.waiting)
+			return t.finish(ctx, e.b, f.waiting && e.err == nil) // a log that ends early may lack the approval
 		case line, ok := <-f.lines:
 			f.typed(line, ok)
 		case p := <-f.posted:
@@ -140,7 +141,7 @@ func (t *trigger) follow(b rollback.Build) error {
 	case <-time.After(lastLines):
 	}
 	t.screen.settle()
-	left := t.left(f.build, f.quit, f.waiting)
+	left := t.left(f.build, f.quit, f.open && !f.lost)
 	if err := t.print(f.build, nil, left); err != nil {
 		return err
 	}
@@ -200,12 +201,13 @@ func (f *follower) sight(s jenkins.Sight) {
 	for _, in := range s.Inputs {
 		f.named = f.named || slices.Contains(f.ids(), in.ID) && in.ID != choosing && in.ID != approving
 	}
+	f.open = false
 	for _, in := range s.Inputs {
 		// A stage may ask under any name that begins with Rollback; where one of them has our scope in it, the others are
 		// those of other services.
 		our := strings.HasPrefix(in.ID, ours) && (!f.named || slices.Contains(f.ids(), in.ID))
 		if our {
-			f.waiting = true
+			f.waiting, f.open = true, true
 		}
 		if f.settled[in.ID] || f.question != nil || f.sending != "" || f.stopping {
 			continue

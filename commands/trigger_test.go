@@ -421,6 +421,25 @@ func TestTriggerWaitsForOthers(t *testing.T) {
 	}
 }
 
+// A build that somebody approved and that was aborted later did not end at its question, although the log that says so
+// cannot be read.
+func TestTriggerAbortedInTheDark(t *testing.T) {
+	t.Parallel()
+	k := newCI(t, func(ctx context.Context, b *jenkins.Build) string {
+		b.Ask(ctx, approval)
+		return "ABORTED"
+	})
+	p := k.launch(nil, theTrigger()...)
+	until(t, "the link", func() bool {
+		return strings.Contains(p.stderr.String(), "the build waits for its approval, in Jenkins: ")
+	})
+	dark := html(200)
+	dark.Op = "GET progressiveText"
+	k.Inject(dark)
+	k.answer(jenkins.UserName, jenkins.Token, jenkins.InputID(approval), `{"parameter":[]}`)
+	p.wait().wantExit(t, rollback.Unverified).wantText(t, "the rest of the log could not be read", "production: not known")
+}
+
 // A pipeline that rolls several services back at once asks for each: only our own is answered.
 func TestTriggerAmongOthers(t *testing.T) {
 	t.Parallel()
@@ -537,13 +556,14 @@ func TestTriggerJSON(t *testing.T) {
 	k := newCI(t, leaves(3, "UNSTABLE", "message=waits for the merge", "pullRequest=https://github.com/acme/payments/pull/5"))
 	r := k.do(theTrigger("--json")...).wantExit(t, rollback.Pending)
 	var told struct {
-		Build   rollback.Build
-		Result  map[string]string
-		Exit    int
-		Message string
+		SchemaVersion int
+		Build         rollback.Build
+		Result        map[string]string
+		Exit          int
+		Message       string
 	}
 	must(t, json.Unmarshal([]byte(r.stdout), &told))
-	if told.Build.Number != 1 || told.Build.Result != "UNSTABLE" || told.Exit != 3 || told.Result["pullRequest"] != "https://github.com/acme/payments/pull/5" || !strings.Contains(told.Message, "waits for the merge") {
+	if told.SchemaVersion != 1 || told.Build.Number != 1 || told.Build.Result != "UNSTABLE" || told.Exit != 3 || told.Result["pullRequest"] != "https://github.com/acme/payments/pull/5" || !strings.Contains(told.Message, "waits for the merge") {
 		t.Errorf("%+v", told)
 	}
 }

@@ -1,6 +1,7 @@
 package jenkins
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,7 +59,7 @@ func (c *Controller) Items(ctx context.Context, folder string, levels int) ([]It
 	}
 	if a.Jobs == nil {
 		return nil, &rollback.CallError{System: system, Op: "GET " + path, Kind: rollback.Rejected,
-			Err: fmt.Errorf("%s is a job (%s), where a folder should be", or(folder, "the top"), oneLine(a.Class)),
+			Err: fmt.Errorf("%s is a job (%s), where a folder should be", cmp.Or(folder, "the top"), oneLine(a.Class)),
 			Fix: "rename that job, or set jenkins.rollbackJob to another name"}
 	}
 	return flatten([]Item{}, *a.Jobs), nil

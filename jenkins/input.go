@@ -1,6 +1,7 @@
 package jenkins
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -196,7 +197,7 @@ func (c *Controller) Answer(ctx context.Context, b rollback.Build, in Input, val
 		return refuse(err.Error())
 	}
 	// Without proceed the same page aborts the build.
-	return c.settle(ctx, b, in, "submit", url.Values{"json": {string(body)}, "proceed": {or(in.Proceed, "Proceed")}})
+	return c.settle(ctx, b, in, "submit", url.Values{"json": {string(body)}, "proceed": {cmp.Or(in.Proceed, "Proceed")}})
 }
 
 // AbortInput turns an input down, which ends the build unless its pipeline catches that.

@@ -7,6 +7,7 @@
 package jenkins
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -88,7 +89,7 @@ func New(c Config) (*Controller, error) {
 		ExpectContinueTimeout: time.Second,
 	}
 	r := &requester{
-		base: base, user: c.User, secret: c.Token, timeout: or(c.Timeout, 10*time.Second), patience: or(c.Patience, 3*time.Minute), pause: time.After,
+		base: base, user: c.User, secret: c.Token, timeout: cmp.Or(c.Timeout, 10*time.Second), patience: cmp.Or(c.Patience, 3*time.Minute), pause: time.After,
 		client: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
 	r.crumb.gate, r.root.gate = make(gate, 1), make(gate, 1)
@@ -101,21 +102,13 @@ func New(c Config) (*Controller, error) {
 	j := gojenkins.CreateJenkins(r.client, base.String())
 	j.Requester = r
 	return &Controller{
-		jenkins: j, r: r, idParameter: or(c.IDParameter, IDParameter),
-		poll: or(c.Poll, 2*time.Second), grace: or(c.Grace, 10*time.Second), patience: r.patience,
+		jenkins: j, r: r, idParameter: cmp.Or(c.IDParameter, IDParameter),
+		poll: cmp.Or(c.Poll, 2*time.Second), grace: cmp.Or(c.Grace, 10*time.Second), patience: r.patience,
 	}, nil
 }
 
 // Close drops idle connections.
 func (c *Controller) Close() { c.r.client.CloseIdleConnections() }
-
-func or[T comparable](v, otherwise T) T {
-	var zero T
-	if v == zero {
-		return otherwise
-	}
-	return v
-}
 
 func misconfigured(err error, fix string) error {
 	return &rollback.CallError{System: system, Op: "configure", Kind: rollback.Rejected, Fix: fix, Err: err}

@@ -1,6 +1,7 @@
 package rollback
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -195,7 +196,7 @@ func (r *run) build(ctx context.Context) (Outcome, string, error) {
 				Next: []string{"start it, or let the program do so: jenkins.commitParameter in rollback.yaml"}}
 			if len(perhaps) > 0 {
 				e.What += fmt.Sprintf("; %s is %s and may hold it", perhaps[0], perhaps[0].State)
-				e.Next = []string{"see what it waits for: " + cmpOr(perhaps[0].URL, f.Job)}
+				e.Next = []string{"see what it waits for: " + cmp.Or(perhaps[0].URL, f.Job)}
 			}
 			return "", "", e
 		}
@@ -223,7 +224,7 @@ func (r *run) build(ctx context.Context) (Outcome, string, error) {
 		b = over
 	}
 	if !b.Succeeded() {
-		return "", "", &Error{Exit: r.exit(), What: fmt.Sprintf("build %s ended with %s: the revert is merged, but not built", b, cmpOr(b.Result, string(b.State))),
+		return "", "", &Error{Exit: r.exit(), What: fmt.Sprintf("build %s ended with %s: the revert is merged, but not built", b, cmp.Or(b.Result, string(b.State))),
 			Next: []string{"look at " + b.URL + ", build again, then run again", "to bring production back at once: the same command with --method retag"}}
 	}
 	return StepDone, b.String() + m.alongText(), nil

@@ -1,6 +1,7 @@
 package rollback
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -135,7 +136,7 @@ func (s *Survey) inspectRevert(w World) {
 	default:
 		remedy := "the image part works without it; the revert stays owed"
 		if severity == Block {
-			remedy = cmpOr(FixOf(s.RevertErr), "run again when the forge answers; to bring production back at once: the same command with --method retag")
+			remedy = cmp.Or(FixOf(s.RevertErr), "run again when the forge answers; to bring production back at once: the same command with --method retag")
 		}
 		s.find(severity, "forge-unread", "the forge could not be asked: "+s.RevertErr.Error(), remedy)
 	}
@@ -345,7 +346,7 @@ func (r *run) settle(ctx context.Context) {
 		}
 		for i := range r.outcome {
 			if s := &r.outcome[i]; s.Name == StepFollowUp {
-				s.Outcome, s.Detail = outcome, cmpOr(e.Error, e.Text)
+				s.Outcome, s.Detail = outcome, cmp.Or(e.Error, e.Text)
 			}
 		}
 		if err := r.log(e); err != nil && !r.dumb {

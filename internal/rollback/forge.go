@@ -5,6 +5,7 @@ package rollback
 // Everything is decided from data; the ports are at the top.
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -364,7 +365,7 @@ func (m MergeState) Missing() []string {
 	}
 	switch {
 	case m.Queued:
-		list = append(list, fmt.Sprintf("the merge queue (position %d, %s)", m.QueuePosition, cmpOr(m.QueueState, "waiting")))
+		list = append(list, fmt.Sprintf("the merge queue (position %d, %s)", m.QueuePosition, cmp.Or(m.QueueState, "waiting")))
 	case m.QueueRequired && len(list) == 0:
 		list = append(list, "the merge queue")
 	}

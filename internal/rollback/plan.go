@@ -1,6 +1,7 @@
 package rollback
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
@@ -165,7 +166,7 @@ func Draw(s *Survey, id string) *Plan {
 }
 
 // stamp is the restart stamp.
-func (p *Plan) stamp() string { return cmpOr(p.Stamp, p.ID) }
+func (p *Plan) stamp() string { return cmp.Or(p.Stamp, p.ID) }
 
 func (p *Plan) refs() []Ref {
 	var list []Ref

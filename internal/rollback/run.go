@@ -1,6 +1,7 @@
 package rollback
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -385,19 +386,12 @@ func (r *run) from() Target {
 		return a.From
 	}
 	i := r.survey.Current
-	return Target{Digest: i.Digest, MediaType: cmpOr(i.MediaType, r.survey.Manifests[i.Digest].MediaType), Commit: i.Commit(), Tags: i.Tags, PushedAt: i.PushedAt}
+	return Target{Digest: i.Digest, MediaType: cmp.Or(i.MediaType, r.survey.Manifests[i.Digest].MediaType), Commit: i.Commit(), Tags: i.Tags, PushedAt: i.PushedAt}
 }
 
 func (r *run) target() Target {
 	i := r.survey.Target
 	return Target{Digest: i.Digest, MediaType: i.MediaType, Commit: i.Commit(), Tags: i.Tags, PushedAt: i.PushedAt}
-}
-
-func cmpOr(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // entryInto writes the entry into a record, moving the one before into the history.

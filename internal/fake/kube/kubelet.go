@@ -4,6 +4,7 @@ package kube
 // step the pod's status is written anew from it.
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -348,7 +349,7 @@ func (s *Server) missingConfig(o *object, c tree) string {
 func (s *Server) begin(run *podRun, c *containerRun, digest string) {
 	o := s.podOf(run)
 	b := s.kubelet.behaviours[digest]
-	if m := or(s.missingConfig(o, c.spec), b.ConfigError); m != "" {
+	if m := cmp.Or(s.missingConfig(o, c.spec), b.ConfigError); m != "" {
 		s.event(o, "Warning", "Failed", "kubelet", "Error: "+m, c.field)
 		s.wait(run, c, "CreateContainerConfigError", m)
 		s.inTurn(run, c, s.opts.Delays.PullBackoff, func() { s.pull(run, c) })

@@ -26,7 +26,7 @@ func columns(r *resource) ([]string, func(tree, time.Time) []any) {
 	case pods:
 		return []string{"Name", "Ready", "Status", "Restarts", "Age", "+IP", "+Node"}, func(o tree, now time.Time) []any {
 			ready, status, restarts := podSummary(o)
-			return []any{name(o), ready, status, restarts, age(o, now), or(str(o, "status", "podIP"), "<none>"), or(str(o, "spec", "nodeName"), "<none>")}
+			return []any{name(o), ready, status, restarts, age(o, now), cmp.Or(str(o, "status", "podIP"), "<none>"), cmp.Or(str(o, "spec", "nodeName"), "<none>")}
 		}
 	case deployments:
 		return []string{"Name", "Ready", "Up-to-date", "Available", "Age", "+Images"}, func(o tree, now time.Time) []any {
@@ -70,13 +70,6 @@ func columns(r *resource) ([]string, func(tree, time.Time) []any) {
 	return []string{"Name", "Age"}, func(o tree, now time.Time) []any { return []any{name(o), age(o, now)} }
 }
 
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
-}
-
 // since is an age in kubectl's short form.
 func since(at string, now time.Time) string {
 	t := parseStamp(at)
@@ -97,7 +90,7 @@ func since(at string, now time.Time) string {
 
 // podSummary is READY, STATUS and RESTARTS of a pod.
 func podSummary(o tree) (string, string, string) {
-	status := or(str(o, "status", "reason"), str(o, "status", "phase"))
+	status := cmp.Or(str(o, "status", "reason"), str(o, "status", "phase"))
 	ready, restarts := 0, 0
 	total := len(items(o, "spec", "containers"))
 	initializing := false
@@ -114,7 +107,7 @@ func podSummary(o tree) (string, string, string) {
 			continue
 		}
 		initializing = true
-		switch reason := or(str(c, "state", "waiting", "reason"), str(c, "state", "terminated", "reason")); reason {
+		switch reason := cmp.Or(str(c, "state", "waiting", "reason"), str(c, "state", "terminated", "reason")); reason {
 		case "", "PodInitializing":
 			status = fmt.Sprintf("Init:%d/%d", i, len(items(o, "spec", "initContainers")))
 		default:
@@ -127,7 +120,7 @@ func podSummary(o tree) (string, string, string) {
 			if truth(c, "ready") {
 				ready++
 			}
-			if reason := or(str(c, "state", "waiting", "reason"), str(c, "state", "terminated", "reason")); reason != "" {
+			if reason := cmp.Or(str(c, "state", "waiting", "reason"), str(c, "state", "terminated", "reason")); reason != "" {
 				status = reason
 			}
 		}
