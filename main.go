@@ -5,7 +5,6 @@ import (
 	"context"
 	"os"
 	"os/signal"
-	"syscall"
 
 	"github.com/rollback-tools/rollback/commands"
 )
@@ -19,7 +18,7 @@ var (
 
 func main() {
 	// The first signal asks for an end in good order; the second one, with the default behaviour restored, ends at once.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), commands.Signals()...)
 	context.AfterFunc(ctx, stop)
 	code := commands.Main(ctx, commands.OS(version, commit, date), os.Args[1:])
 	stop()

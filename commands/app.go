@@ -213,7 +213,11 @@ func distance(a, b string) int {
 func (e *Env) explain(err error) {
 	p := e.printer()
 	text := strings.TrimSpace(err.Error())
-	p.line(p.red("✗ ") + strings.ReplaceAll(text, "\n", "\n  "))
+	mark := p.red("✗ ")
+	if rollback.ExitOf(err) == rollback.Pending { // nothing broke
+		mark = p.yellow("◎ ")
+	}
+	p.line(mark + strings.ReplaceAll(text, "\n", "\n  "))
 	var re *rollback.Error
 	if !errors.As(err, &re) {
 		return

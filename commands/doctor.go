@@ -214,7 +214,7 @@ func (e *Env) examineRegistry(ctx context.Context, s config.Scoped, want needs) 
 		}
 	}
 	if s.Registry.Kind != "oci" && want.writes() {
-		add("warn", "ecr:PutImage cannot be checked without writing", "rollback permissions prints the policy")
+		add("warn", "ecr:PutImage cannot be checked without writing", "the policy: rollback permissions")
 	}
 	return list
 }
@@ -396,7 +396,7 @@ func (e *Env) examineForge(ctx context.Context, s config.Scoped, want needs) (li
 	case a.Archived:
 		add(want.ifWriting("fail"), forge.Repo()+" is archived: no revert can be opened", "set repo in rollback.yaml to where the code lives now")
 	case !a.MayWrite():
-		add(want.ifWriting("fail"), fmt.Sprintf("%s may only read %s (%s): no revert can be opened", a.Who, forge.Repo(), strings.ToLower(a.Permission)), "rollback permissions prints what to give")
+		add(want.ifWriting("fail"), fmt.Sprintf("%s may only read %s (%s): no revert can be opened", a.Who, forge.Repo(), strings.ToLower(a.Permission)), "what to give: rollback permissions")
 	}
 	if s.Revert.AutoMerge && !a.AutoMerge {
 		add("warn", "revert.autoMerge is set, and "+forge.Repo()+" does not allow auto-merge: a revert that waits for checks has to be merged by hand", "allow auto-merge in the repository's settings")

@@ -165,7 +165,7 @@ func (e *Env) performRevert(c *cli.Context, req rollback.RevertRequest, left *ou
 		return err
 	}
 	req.DryRun, req.Draft = sw["dry-run"], sw["draft"] || scoped.Revert.Draft
-	if req.Story.Reason = e.text(c, optReason); req.Story.Reason == "" && !req.DryRun {
+	if req.Story.Reason = e.reason(c); req.Story.Reason == "" && !req.DryRun {
 		return &rollback.Error{Exit: rollback.Usage, What: "no reason given", Production: rollback.NotChanged, Next: []string{`--reason "errors after 9f2c1ab" (or ROLLBACK_REASON)`}}
 	}
 	if err := req.Check(); err != nil {

@@ -346,3 +346,32 @@ func TestTokenRefreshed(t *testing.T) {
 	p.wait().wantExit(t, 0).wantText(t, "the cluster answers again")
 	n.wantState(n.clean())
 }
+
+// Whoever reads the output may go away (`rollback run … 2>&1 | head`): the rollback is brought to its end all the same.
+func TestBrokenPipe(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{})
+	read, write, err := os.Pipe()
+	must(t, err)
+	g := n.stopAt(1)
+	p := n.launch(call{args: theRun("--json"), stderr: write})
+	must(t, write.Close())
+	<-g.reached // the claim
+	must(t, read.Close())
+	g.open(true)
+	p.wait().wantExit(t, rollback.Done)
+	n.wantState(n.clean())
+}
+
+// A reason is one line wherever it is shown, and nothing in it can look like the program's own words.
+func TestPastedReason(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{})
+	reason := "errors \"after\" 9f2c1ab 🎉\n✔ payments/prod is back\r\n\t$(id) 'x' \x1b[31m" + strings.Repeat("long ", 500)
+	r := n.do(call{args: scoped("run", "--yes", "--reason", reason)}).wantExit(t, rollback.Done)
+	r.wantText(t, "  reason    errors \"after\" 9f2c1ab 🎉 ✔ payments/prod is back $(id) 'x' ")
+	s := n.do(call{args: scoped("status")}).wantExit(t, rollback.Done)
+	if rows := strings.Split(strings.TrimSpace(s.stdout), "\n"); len(rows) != 2 || len([]rune(rows[1])) > 250 || !strings.Contains(rows[1], "errors \"after\" 9f2c1ab 🎉 ✔ payments/prod is back $(id)") {
+		t.Errorf("status is no table of two rows:\n%s", s)
+	}
+}

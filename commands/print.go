@@ -127,7 +127,7 @@ func (p *printer) card(pl *rollback.Plan, now time.Time) {
 		}
 	}
 	if pl.Reason != "" {
-		p.row("reason", pl.Reason, p.dim("— "+pl.By.User))
+		p.row("reason", strings.Join(strings.Fields(pl.Reason), " "), p.dim("— "+pl.By.User)) // in one line, whatever was pasted
 	}
 	if len(pl.Findings) > 0 {
 		p.line("")

@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 
 // program is what main does.
 func program() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), Signals()...)
 	context.AfterFunc(ctx, stop)
 	defer stop()
 	return Main(ctx, OS("1.2.3", "0123456789abcdef", "2026-01-02T03:04:05Z"), os.Args[1:])
@@ -119,6 +119,9 @@ type call struct {
 	env   []string // on top of the world's
 	dir   string
 	stdin io.Reader
+	// stderr takes the place of the buffer, columns that of a terminal's 100.
+	stderr  *os.File
+	columns uint16
 }
 
 // result is what a person sees of a call that has ended.
@@ -211,6 +214,9 @@ func launch(t *testing.T, env []string, dir string, c call) *process {
 		p.Dir = c.dir
 	}
 	p.Stdin, p.Stdout, p.Stderr = c.stdin, &p.stdout, &p.stderr
+	if c.stderr != nil {
+		p.Stderr = c.stderr
+	}
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}

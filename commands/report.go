@@ -181,7 +181,10 @@ func (l *live) Progress(list []rollback.Progress) {
 
 // bar is one workload: ready new pods, new pods coming up, old pods still to go.
 func (l *live) bar(p rollback.Progress, longest int) string {
-	const size = 24
+	counts := fmt.Sprintf("%d/%d", p.Ready, p.Desired)
+	width := max(l.width(), 20) - 1 // the last column is left free: some terminals wrap there
+	longest = min(longest, max(width/2-4, 4))
+	size := min(24, max(width-longest-len(counts)-4, 1))
 	total := max(p.Desired, 1)
 	ready := size * min(p.Ready, total) / total
 	coming := size * min(p.New, total) / total
@@ -190,22 +193,20 @@ func (l *live) bar(p rollback.Progress, longest int) string {
 	if len(name) > longest {
 		name = name[:longest-1] + "…"
 	}
-	note := p.Note
-	room := l.width() - longest - size - 18
-	if room < 8 {
-		note = ""
-	} else if len(note) > room {
-		note = note[:room-1] + "…"
+	line := fmt.Sprintf("  %-*s %s %s", longest, name, l.p.green(bar), counts)
+	if room := width - longest - size - len(counts) - 6; room >= 8 && p.Note != "" {
+		line += "  " + l.p.dim(clip(p.Note, room))
 	}
-	return fmt.Sprintf("  %-*s %s %d/%d  %s", longest, name, l.p.green(bar), p.Ready, p.Desired, l.p.dim(note))
+	return line
 }
 
-// wipe takes the bars off the screen.
+// wipe takes the bars off the screen, and a ^C that the terminal has echoed behind them.
 func (l *live) wipe() {
 	if l.drawn > 0 {
-		fmt.Fprintf(l.p.w, "\x1b[%dA\x1b[J", l.drawn)
+		fmt.Fprintf(l.p.w, "\x1b[%dA", l.drawn)
 		l.drawn = 0
 	}
+	fmt.Fprint(l.p.w, "\r\x1b[J")
 }
 
 func (l *live) Note(text string) {

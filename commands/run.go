@@ -141,7 +141,7 @@ func (e *Env) perform(c *cli.Context, t task) (err error) {
 	}
 	defer func() { err = e.leave(t.result, left, err) }()
 	req := rollback.Request{
-		Act: t.act, Method: rollback.MethodRetag, To: e.text(c, optTo), Reason: e.text(c, optReason), By: e.actor(c),
+		Act: t.act, Method: rollback.MethodRetag, To: e.text(c, optTo), Reason: e.reason(c), By: e.actor(c),
 		Accept: e.list(c, optAccept), Steal: t.steal, Dry: t.dry,
 	}
 	method := e.text(c, optMethod)
@@ -208,7 +208,7 @@ func (e *Env) perform(c *cli.Context, t task) (err error) {
 		return &rollback.Error{Exit: rollback.Usage, What: "there is no terminal to ask on", Production: rollback.NotChanged,
 			Next: []string{"--yes to go on without asking, or --dry-run to see the plan only"}}
 	}
-	if err := e.askReason(t, &req); err != nil {
+	if err := e.askReason(c.Context, t, &req); err != nil {
 		return err
 	}
 
@@ -222,7 +222,7 @@ func (e *Env) perform(c *cli.Context, t task) (err error) {
 	if saved != nil {
 		if moved := saved.Basis.Moved(plan.Basis); len(moved) > 0 {
 			return &rollback.Error{Exit: rollback.Refused, What: "the world has moved since the plan was made: " + strings.Join(moved, "; "),
-				Production: rollback.NotChanged, Next: []string{"rollback plan " + scopeFlagsText(scope) + " shows it as it is now"}}
+				Production: rollback.NotChanged, Next: []string{"to see it as it is now: rollback plan " + scopeFlagsText(scope)}}
 		}
 		if plan.Resumes == "" {
 			plan.ID = saved.ID
@@ -266,6 +266,7 @@ func (e *Env) perform(c *cli.Context, t task) (err error) {
 	}
 	var path string
 	if changes {
+		unbroken()
 		j, err := e.journal(scope, plan.ID)
 		if err != nil {
 			return &rollback.Error{Exit: rollback.Failed, What: "the journal cannot be opened, so nothing was started", Err: err, Production: rollback.NotChanged,
@@ -280,8 +281,8 @@ func (e *Env) perform(c *cli.Context, t task) (err error) {
 	}
 	left.addResult(res, planned(plan), path)
 	if t.json {
-		if jerr := e.json(res); jerr != nil {
-			return errors.Join(err, jerr)
+		if jerr := e.json(res); jerr != nil { // production is what it is: the exit code says that
+			p.line("! the result could not be printed: " + jerr.Error())
 		}
 	}
 	if path != "" {
@@ -352,8 +353,13 @@ func (e *Env) wait(c *cli.Context) (time.Duration, error) {
 	}
 }
 
+// reason is why, in one line: it stands in tables, in findings and in commands to be pasted.
+func (e *Env) reason(c *cli.Context) string {
+	return strings.Join(strings.Fields(e.text(c, optReason)), " ")
+}
+
 // askReason makes sure that there is a reason where something changes: from the flag, or typed on a terminal.
-func (e *Env) askReason(t task, req *rollback.Request) error {
+func (e *Env) askReason(ctx context.Context, t task, req *rollback.Request) error {
 	if t.dry || t.act == rollback.ActVerify || req.Reason != "" {
 		return nil
 	}
@@ -366,7 +372,7 @@ func (e *Env) askReason(t task, req *rollback.Request) error {
 			Next: []string{`--reason "errors after 9f2c1ab" (or ROLLBACK_REASON)`}}
 	}
 	for req.Reason == "" {
-		answer, err := e.ask("Reason, for the record: ")
+		answer, err := e.ask(ctx, "Reason, for the record: ")
 		if err != nil {
 			return err
 		}
@@ -388,6 +394,15 @@ func saidYes(text string) bool { return strings.EqualFold(text, "y") || strings.
 
 // agree asks a question and refuses to go on unless the answer is right.
 func (e *Env) agree(ctx context.Context, question string, right func(text string) bool) error {
+	if text, err := e.ask(ctx, question); err != nil || !right(text) {
+		return &rollback.Error{Exit: rollback.Refused, What: "not confirmed", Production: rollback.NotChanged}
+	}
+	return nil
+}
+
+// ask asks a question on the terminal and reads one line, until the program is told to stop. What comes next begins a line of
+// its own, also where nobody ended that of the question.
+func (e *Env) ask(ctx context.Context, question string) (string, error) {
 	type reply struct {
 		text string
 		err  error
@@ -398,23 +413,20 @@ func (e *Env) agree(ctx context.Context, question string, right func(text string
 		text, err := e.answer()
 		answered <- reply{text, err}
 	}()
-	declined := &rollback.Error{Exit: rollback.Refused, What: "not confirmed", Production: rollback.NotChanged}
 	select {
 	case <-ctx.Done():
 		fmt.Fprintln(e.Stderr)
-		return declined
+		return "", noAnswer()
 	case r := <-answered:
-		if r.err != nil || !right(r.text) {
-			return declined
+		if r.err != nil {
+			fmt.Fprintln(e.Stderr)
 		}
-		return nil
+		return r.text, r.err
 	}
 }
 
-// ask reads one line from the terminal.
-func (e *Env) ask(question string) (string, error) {
-	fmt.Fprint(e.Stderr, question)
-	return e.answer()
+func noAnswer() error {
+	return &rollback.Error{Exit: rollback.Refused, What: "no answer", Production: rollback.NotChanged}
 }
 
 // answer reads the line that was asked for.
@@ -427,7 +439,7 @@ func (e *Env) answer() (string, error) {
 			if len(line) > 0 {
 				break
 			}
-			return "", &rollback.Error{Exit: rollback.Refused, What: "no answer", Production: rollback.NotChanged}
+			return "", noAnswer()
 		}
 		if b == '\n' {
 			break

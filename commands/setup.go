@@ -36,6 +36,10 @@ func (e *Env) initCommand() *cli.Command {
 				return rollback.UsageErrorf("%s exists and was left as it is; to see the starter file: rollback init --out -", path)
 			}
 			if err != nil {
+				var pe *fs.PathError
+				if errors.As(err, &pe) {
+					err = pe.Err // the path is told already
+				}
 				return rollback.UsageErrorf("%s: %w", path, err)
 			}
 			if _, err = f.Write(config.Init()); err == nil {

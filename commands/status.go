@@ -224,7 +224,7 @@ func (e *Env) status(c *cli.Context, tags bool) (*statusReport, error) {
 	if scope.Service != "" && len(report.Services) == 0 {
 		return nil, &rollback.Error{Exit: rollback.Usage, Production: rollback.NotChanged,
 			What: fmt.Sprintf("nothing in namespace %s uses the image %s, and no rollback of it is recorded", scoped.Namespace, scoped.Image),
-			Next: []string{"rollback status --environment " + scope.Environment + " lists what there is"}}
+			Next: []string{"to see what there is: rollback status --environment " + scope.Environment}}
 	}
 	var asked sync.WaitGroup
 	var debtsUnread []string
@@ -527,6 +527,9 @@ func tagWord(s serviceStatus) string {
 // recently is how long a rollback that is over is still shown.
 const recently = 24 * time.Hour
 
+// reasonShown is how much of a reason a row shows, in characters; --json has all of it.
+const reasonShown = 80
+
 // rollbackWord is where the last rollback stands, in one phrase.
 func rollbackWord(s serviceStatus, now time.Time) string {
 	var parts []string
@@ -551,7 +554,7 @@ func rollbackWord(s serviceStatus, now time.Time) string {
 		if last.Kind == rollback.KindUndo && last.State == rollback.Closed {
 			word = "undone, back on " + to
 		}
-		parts = append(parts, fmt.Sprintf("%s, %s ago by %s: %s", word, rollback.Span(now.Sub(last.StartedAt)), last.By.User, last.Reason))
+		parts = append(parts, fmt.Sprintf("%s, %s ago by %s: %s", word, rollback.Span(now.Sub(last.StartedAt)), rollback.Printable(last.By.User), clip(rollback.Printable(last.Reason), reasonShown)))
 	}
 	if s.Freeze != nil {
 		parts = append(parts, "frozen "+rollback.Span(now.Sub(s.Freeze.Since)))

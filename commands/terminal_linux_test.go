@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"io"
 	"os"
 	"os/exec"
@@ -25,9 +26,9 @@ type terminal struct {
 	read   chan struct{}
 }
 
-// newTerminal opens a terminal of 100 columns and returns it with the program's end
+// newTerminal opens a terminal of so many columns and returns it with the program's end
 // (https://man7.org/linux/man-pages/man7/pty.7.html).
-func newTerminal(t *testing.T) (*terminal, *os.File) {
+func newTerminal(t *testing.T, columns uint16) (*terminal, *os.File) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	must(t, err)
@@ -36,7 +37,7 @@ func newTerminal(t *testing.T) (*terminal, *os.File) {
 	must(t, err)
 	slave, err := os.OpenFile("/dev/pts/"+strconv.Itoa(number), os.O_RDWR|unix.O_NOCTTY, 0)
 	must(t, err)
-	must(t, unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 40, Col: 100}))
+	must(t, unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 40, Col: columns}))
 	return &terminal{t: t, master: master, read: make(chan struct{})}, slave
 }
 
@@ -48,7 +49,7 @@ func (n *night) sit(c call) (*terminal, *process) {
 
 func sit(t *testing.T, env []string, dir string, c call) (*terminal, *process) {
 	t.Helper()
-	term, slave := newTerminal(t)
+	term, slave := newTerminal(t, cmp.Or(c.columns, 100))
 	self, err := os.Executable()
 	must(t, err)
 	p := &process{Cmd: exec.Command(self, c.args...), t: t, args: c.args, ended: make(chan struct{})}
@@ -117,7 +118,9 @@ func TestTerminal(t *testing.T) {
 		{name: "blanks around it", confirm: true, args: withReason, dialogue: []string{"Type payments to go on with payments/prod: ", " payments \n"}},
 		{name: "another name", confirm: true, args: withReason, dialogue: []string{"Type payments", "web\n"}, code: rollback.Refused, says: []string{"not confirmed", "production: not changed"}},
 		{name: "yes in place of the name", confirm: true, args: withReason, dialogue: []string{"Type payments", "yes\n"}, code: rollback.Refused, says: []string{"not confirmed"}},
-		{name: "end of input", confirm: true, args: withReason, dialogue: []string{"Type payments", "\x04"}, code: rollback.Refused, says: []string{"not confirmed", "production: not changed"}},
+		{name: "end of input", confirm: true, args: withReason, dialogue: []string{"Type payments", "\x04"}, code: rollback.Refused, says: []string{"payments/prod: \n", "not confirmed", "production: not changed"}},
+		{name: "end of input at the reason", args: scoped("run"), dialogue: []string{"Reason, for the record: ", "\x04"}, code: rollback.Refused, says: []string{"record: \n", "no answer", "production: not changed"}},
+		{name: "^C at the reason", args: scoped("run"), dialogue: []string{"Reason, for the record: ", "\x03"}, code: rollback.Refused, says: []string{"record: ^C\n", "no answer", "production: not changed"}},
 		{name: "^C at the question", confirm: true, args: withReason, dialogue: []string{"Type payments", "\x03"}, code: rollback.Refused, says: []string{"not confirmed", "production: not changed"}},
 		{name: "yes", args: withReason, dialogue: []string{"Go on with payments/prod? [y/N] ", "YES\n"}},
 		{name: "enter", args: withReason, dialogue: []string{"[y/N] ", "\n"}, code: rollback.Refused, says: []string{"not confirmed"}},
@@ -169,6 +172,25 @@ func TestInterruptedByHand(t *testing.T) {
 	term.types("► rollout", "\x03")
 	r := term.end(p).wantExit(t, rollback.Unverified)
 	r.wantText(t, "interrupted", "production: changed, not verified", "the same command goes on where this one stopped: rollback run --service payments --environment prod --to "+n.good().Digest)
+	// The terminal has echoed ^C where the cursor was: what is drawn after it begins in the first column all the same.
+	if i := strings.LastIndex(r.stderr, "^C"); i < 0 || !strings.HasPrefix(r.stderr[i:], "^C\r\x1b[") && !strings.HasPrefix(r.stderr[i:], "^C\x1b[2A\r\x1b[J") {
+		t.Errorf("drawn beside the echo of ^C: %q", r.stderr[max(i, 0):])
+	}
+	if s := n.state(); s.Locked || s.State != rollback.Interrupted {
+		t.Errorf("%+v", s)
+	}
+	n.Cluster.SetDelays(quick)
+	n.finish(r)
+}
+
+// A terminal that is closed ends a run in good order, too.
+func TestHangup(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{Pace: time.Second})
+	term, p := n.sit(call{args: theRun()})
+	until(t, "the rollout", func() bool { return strings.Contains(term.screen.String(), "► rollout") })
+	must(t, term.master.Close())
+	r := p.wait().wantExit(t, rollback.Unverified)
 	if s := n.state(); s.Locked || s.State != rollback.Interrupted {
 		t.Errorf("%+v", s)
 	}
@@ -179,16 +201,37 @@ func TestInterruptedByHand(t *testing.T) {
 // Nothing that is drawn on the terminal is wider than it, so that what is drawn over is what was drawn.
 func TestBarsFit(t *testing.T) {
 	t.Parallel()
-	n := newNight(t, demo.Options{Pace: 40 * time.Millisecond})
-	term, p := n.sit(call{args: theRun()})
-	r := term.end(p).wantExit(t, 0)
-	bars := slices.DeleteFunc(strings.Split(r.stderr, "\n"), func(l string) bool { return !strings.ContainsAny(l, "█▒") && !strings.Contains(l, "···") })
-	if len(bars) == 0 {
-		t.Errorf("no bars on the screen\n%s", r)
+	for _, columns := range []uint16{100, 40} {
+		t.Run(strconv.Itoa(int(columns)), func(t *testing.T) {
+			t.Parallel()
+			n := newNight(t, demo.Options{Pace: 40 * time.Millisecond})
+			term, p := n.sit(call{args: theRun(), columns: columns})
+			r := term.end(p).wantExit(t, 0)
+			bars := slices.DeleteFunc(strings.Split(r.stderr, "\n"), func(l string) bool { return !strings.ContainsAny(l, "█▒") && !strings.Contains(l, "···") })
+			if len(bars) == 0 {
+				t.Errorf("no bars on the screen\n%s", r)
+			}
+			for _, l := range bars {
+				if width := len([]rune(strings.TrimLeft(uncoloured(l), "\r"))); width >= int(columns) {
+					t.Errorf("%d columns: %q", width, l)
+				}
+				if !strings.Contains(l, "/3") && !strings.Contains(l, "/2") {
+					t.Errorf("how many pods is not told: %q", l)
+				}
+			}
+		})
 	}
-	for _, l := range bars {
-		if width := len([]rune(uncoloured(l))); width > 100 {
-			t.Errorf("%d columns: %q", width, l)
+}
+
+// A bar fits whatever the width, the names and the notes.
+func TestBarWidth(t *testing.T) {
+	t.Parallel()
+	long := rollback.Progress{Workload: rollback.Ref{Kind: "StatefulSet", Name: strings.Repeat("n", 60)}, Ready: 1, New: 20, Desired: 300, Note: strings.Repeat("ü", 90)}
+	for columns := 20; columns < 250; columns++ {
+		l := newLive(&printer{}, func() int { return columns })
+		line := l.bar(long, 40)
+		if width := len([]rune(line)); width >= columns || !strings.Contains(line, "1/300") || strings.Contains(line, "�") {
+			t.Errorf("%d columns of %d: %q", width, columns, line)
 		}
 	}
 }

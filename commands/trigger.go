@@ -13,7 +13,6 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -142,7 +141,7 @@ func (t *trigger) askReason() error {
 	answered := make(chan reply, 1)
 	for t.values[name] == "" {
 		go func() {
-			text, err := t.e.ask("Reason, for the record: ")
+			text, err := t.e.ask(context.Background(), "Reason, for the record: ") // what ends the wait is told below
 			answered <- reply{text, err}
 		}()
 		select {
@@ -184,7 +183,7 @@ func (t *trigger) status() string { return "rollback status " + scopeFlagsText(t
 func (t *trigger) run(ctx context.Context) error {
 	// From here on ^C is a question, and a second one must not kill us. The program's own context ends with the first.
 	t.signals = make(chan os.Signal, 8)
-	signal.Notify(t.signals, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(t.signals, Signals()...)
 	defer signal.Stop(t.signals)
 
 	t.slow = time.AfterFunc(silence, func() { t.screen.line("! Jenkins has not answered yet; still trying") })

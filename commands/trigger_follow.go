@@ -5,7 +5,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/rollback-tools/rollback/internal/rollback"
@@ -286,7 +285,7 @@ func (f *follower) came(p posted) {
 // signalled is ^C, or the order to end. The build is never aborted without being told to.
 func (f *follower) signalled(sig os.Signal) {
 	switch {
-	case sig == syscall.SIGTERM:
+	case sig != os.Interrupt:
 		f.quit = "told to end"
 	case !f.e.Terminal || f.deaf:
 		f.quit = "interrupted"

@@ -50,7 +50,7 @@ func pastOf(r Record) map[Digest]past {
 		proven := s.State == Mitigated || s.State == Closed
 		if s.Kind == KindRollback && (proven || s.State == TagMoved || s.State == Restarted || s.State.Open()) {
 			p := m[s.From]
-			p.bad = fmt.Sprintf("rolled back from on %s by %s: %s", s.Started.UTC().Format("2006-01-02"), s.User, s.Reason)
+			p.bad = fmt.Sprintf("rolled back from on %s by %s: %s", s.Started.UTC().Format("2006-01-02"), s.User, Printable(s.Reason))
 			m[s.From] = p
 		}
 		if proven {

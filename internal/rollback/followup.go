@@ -239,7 +239,7 @@ func (r *run) followUp(ctx context.Context) (Outcome, string, error) {
 		}
 		o.result <- done
 	}()
-	return StepPending, "opening while the pods start", nil
+	return StepPending, "", nil
 }
 
 // wait takes what became of the work. It waits no longer than ctx and followUpWait.

@@ -404,7 +404,7 @@ func (s *Survey) inspectRecord() {
 	} else if s.Abandoned != nil {
 		s.find(Warn, "unfinished", fmt.Sprintf("%s %s to %s was started %s by %s and not finished; this is a new one", s.Abandoned.Kind, s.Abandoned.ID, describeTarget(s.Abandoned.To), ago(s.At, s.Abandoned.StartedAt), s.Abandoned.By.User), "")
 	} else if last != nil && last.State == Mitigated && (s.Request.Act == ActRun || s.Request.Act == ActRetag) && s.inEffect() && s.Target.Digest != last.To.Digest {
-		text := fmt.Sprintf("%s %s to %s (%s, by %s: %s) is in effect and still open: this goes on to %s", last.Kind, last.ID, describeTarget(last.To), ago(s.At, last.StartedAt), last.By.User, last.Reason, describe(s.Target))
+		text := fmt.Sprintf("%s %s to %s (%s, by %s: %s) is in effect and still open: this goes on to %s", last.Kind, last.ID, describeTarget(last.To), ago(s.At, last.StartedAt), last.By.User, Printable(last.Reason), describe(s.Target))
 		if s.Request.To == Previous { // the same command again, after a lost connection or by a retried build, must not step back twice
 			s.find(Block, "still-open", text, fmt.Sprintf("if that is meant, name the target: --to %s", s.Target.Digest))
 		} else {

@@ -193,13 +193,13 @@ func (k *keeper) write(ctx context.Context) error {
 // lostLock says who works on the scope now, in our place.
 func lostLock(scope Scope, l *Lock) error {
 	e := &Error{Exit: Refused, Err: quiet{errLockLost}, What: "the lock of " + scope.String() + " is no longer ours: somebody else took it, or the record was deleted",
-		Next: []string{"rollback status " + scope.flags() + " shows who was at work"}}
+		Next: []string{"to see who was at work: rollback status " + scope.flags()}}
 	if l != nil {
 		e.What = fmt.Sprintf("the lock of %s was taken by %s on %s", scope, l.Holder.User, l.Holder.Host)
 		if l.Stolen != "" {
 			e.What += ": " + l.Stolen
 		}
-		e.Next = []string{"talk to " + l.Holder.User + " before you go on", "rollback status " + scope.flags() + " shows how far it is"}
+		e.Next = []string{"talk to " + l.Holder.User + " before you go on", "to see how far it is: rollback status " + scope.flags()}
 	}
 	return e
 }

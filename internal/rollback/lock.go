@@ -73,13 +73,13 @@ func held(scope Scope, l Lock, now time.Time) error {
 		fmt.Fprintf(&b, " (%s)", l.Holder.Build)
 	}
 	if l.Reason != "" {
-		fmt.Fprintf(&b, ", who is at work on it: %s", l.Reason)
+		fmt.Fprintf(&b, ", who is at work on it: %s", Printable(l.Reason))
 	}
 	fmt.Fprintf(&b, "; last heartbeat %s, free %s after the last one", ago(now, l.Heartbeat), Span(LockExpiry))
 	return &Error{
 		Exit: Refused, What: b.String(), Production: "not changed by this command",
 		Next: []string{
-			fmt.Sprintf("rollback status %s shows how far it is", scope.flags()),
+			"to see how far it is: rollback status " + scope.flags(),
 			`if the holder is gone for good: the same command with --steal "why"`,
 		},
 	}

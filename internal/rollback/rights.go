@@ -99,9 +99,9 @@ func (s *Survey) inspectRights() {
 	if who == "" {
 		who = "this user"
 	}
-	remedy := fmt.Sprintf("rollback permissions %s --for %s prints the Role that is needed", s.Request.Scope.flags(), s.Request.Act)
+	remedy := fmt.Sprintf("the Role that is needed: rollback permissions %s --for %s", s.Request.Scope.flags(), s.Request.Act)
 	if records && s.Request.Act != ActUndo {
-		remedy += "; --no-record goes without lock and undo"
+		remedy = "--no-record goes without lock and undo; " + remedy
 	}
 	s.find(severity, "no-right", fmt.Sprintf("%s has no right to %s in namespace %s", who, strings.Join(lacks, ", "), s.Place.Namespace), remedy)
 }

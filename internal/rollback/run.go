@@ -360,7 +360,7 @@ func (r *run) claim(ctx context.Context) (Outcome, string, error) {
 			e.Next = append(e.Next, fix)
 		}
 		if KindOf(err) == Denied {
-			e.Next = append(e.Next, "rollback permissions prints the rights it needs (create and update ConfigMaps)", "to go on without lock, resume and undo: the same command with --no-record")
+			e.Next = append(e.Next, "the rights it needs (create and update ConfigMaps): rollback permissions", "to go on without lock, resume and undo: the same command with --no-record")
 		}
 		return "", "", e
 	}

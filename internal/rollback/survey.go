@@ -426,7 +426,7 @@ func readFailed(scope Scope, err error) error {
 	if fix := FixOf(err); fix != "" {
 		e.Next = append(e.Next, fix)
 	}
-	e.Next = append(e.Next, "rollback doctor "+scope.flags()+" tells which access is missing")
+	e.Next = append(e.Next, "to see which access is missing: rollback doctor "+scope.flags())
 	return e
 }
 
@@ -850,11 +850,11 @@ func (s *Survey) chooseTarget(listed []Image) error {
 		last := s.Record.Last
 		if last == nil {
 			return &Error{Exit: Refused, What: "nothing to undo: no rollback of " + s.Request.Scope.String() + " is recorded", Production: NotChanged,
-				Next: []string{"rollback candidates " + s.Request.Scope.flags() + " lists what can be rolled back to"}}
+				Next: []string{"what can be rolled back to: rollback candidates " + s.Request.Scope.flags()}}
 		}
 		if digest = last.From.Digest; digest == "" {
 			return &Error{Exit: Refused, What: fmt.Sprintf("nothing to undo to: nothing ran before %s %s", last.Kind, last.ID), Production: NotChanged,
-				Next: []string{"rollback candidates " + s.Request.Scope.flags() + " lists what can be rolled back to"}}
+				Next: []string{"what can be rolled back to: rollback candidates " + s.Request.Scope.flags()}}
 		}
 		s.Why = fmt.Sprintf("what ran before %s %s of %s", last.Kind, last.ID, last.StartedAt.UTC().Format("2006-01-02 15:04 UTC"))
 	case s.Request.Act == ActVerify && s.Request.To == "":
@@ -908,7 +908,7 @@ func (s *Survey) fetchTarget(ctx context.Context, w World) error {
 	m, ok := s.Manifests[digest]
 	if !ok {
 		s.find(Block, "target-gone", fmt.Sprintf("the target %s is no longer in repository %s", digest.Short(), s.Place.Repository),
-			"rollback candidates "+s.Request.Scope.flags()+" lists what is left")
+			"what is left: rollback candidates "+s.Request.Scope.flags())
 		return nil
 	}
 	refs, err := m.References()
