@@ -1,7 +1,10 @@
 package commands
 
 import (
+	"cmp"
 	"errors"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -51,7 +54,10 @@ func (e *Env) connectForge(s *site) error {
 	if len(r.Migrations) > 0 {
 		s.world.Place.Followed.Rules = rollback.WithMigrations(r.Migrations)
 	}
-	if s.noForge = why; forge != nil {
+	if s.noForge = why; forge == nil && s.scoped.Repo != "" {
+		s.world.Place.Followed.NoForge = why
+	}
+	if forge != nil {
 		s.world.Commits, s.world.Reverter, s.world.PullRequests = forge, forge, forge
 	}
 	return nil
@@ -78,8 +84,18 @@ func (e *Env) jenkinsOf(s config.Scoped, change ...func(*jenkins.Config)) (*jenk
 		return nil, nil
 	}
 	token := e.Getenv(j.TokenEnv)
-	if j.User == "" || token == "" {
-		return nil, rollback.UsageErrorf("jenkins.url is set: jenkins.user and the variable %s must be set, too", j.TokenEnv)
+	var missing []string
+	if j.User == "" {
+		missing = append(missing, "jenkins.user")
+	}
+	if token == "" {
+		missing = append(missing, "the variable "+j.TokenEnv)
+	}
+	if len(missing) > 0 {
+		user := cmp.Or(j.User, "USER")
+		return nil, &rollback.Error{Exit: rollback.Usage, Production: rollback.NotChanged,
+			What: "jenkins.url is set, but not " + strings.Join(missing, " and "),
+			Next: []string{"an API token is made at " + strings.TrimRight(j.URL, "/") + "/user/" + url.PathEscape(user) + "/security/"}}
 	}
 	cfg := jenkins.Config{URL: j.URL, User: j.User, Token: token, CAFile: j.CAFile}
 	for _, f := range change {
@@ -165,8 +181,12 @@ func (e *Env) performRevert(c *cli.Context, req rollback.RevertRequest, left *ou
 		return err
 	}
 	req.DryRun, req.Draft = sw["dry-run"], sw["draft"] || scoped.Revert.Draft
-	if req.Story.Reason = e.reason(c); req.Story.Reason == "" && !req.DryRun {
+	if req.Story.Reason = e.text(c, optReason); req.Story.Reason == "" && !req.DryRun {
 		return &rollback.Error{Exit: rollback.Usage, What: "no reason given", Production: rollback.NotChanged, Next: []string{`--reason "errors after 9f2c1ab" (or ROLLBACK_REASON)`}}
+	}
+	if n := len(slices.DeleteFunc([]bool{req.PR != 0, req.Commit != "", req.To != ""}, func(set bool) bool { return !set })); n != 1 {
+		return &rollback.Error{Exit: rollback.Usage, What: "say what to undo: one of --pr, --commit and --to", Production: rollback.NotChanged,
+			Next: []string{"what ran when: rollback candidates " + scopeFlagsText(scope)}}
 	}
 	if err := req.Check(); err != nil {
 		return rollback.UsageErrorf("%w", err)
@@ -208,7 +228,7 @@ func (e *Env) performRevert(c *cli.Context, req rollback.RevertRequest, left *ou
 	if sw["json"] {
 		return e.json(res)
 	}
-	e.printRevert(res, state)
+	e.printRevert(res, state, req.DryRun)
 	return nil
 }
 
@@ -251,7 +271,7 @@ func revertFailed(err error) error {
 }
 
 // printRevert tells what the pull request does; standard output gets its URL.
-func (e *Env) printRevert(res rollback.RevertResult, state rollback.MergeState) {
+func (e *Env) printRevert(res rollback.RevertResult, state rollback.MergeState, dry bool) {
 	p := e.printer()
 	p.row("undoes", res.Range.String(), count(len(res.Undoes)+res.More, "commit", "commits"))
 	for _, c := range res.Undoes {
@@ -282,6 +302,8 @@ func (e *Env) printRevert(res rollback.RevertResult, state rollback.MergeState) 
 		p.line(p.green("✔ ") + "dry run: nothing was opened")
 	case res.Outcome == rollback.RevertAlready:
 		p.line(p.green("✔ ") + "the branch does not hold it any more " + res.PR.URL)
+	case res.Outcome == rollback.RevertAdopted && dry:
+		p.line(p.green("✔ ") + "dry run: it is open already: " + res.PR.Title)
 	case res.PR.State == rollback.PullMerged:
 		p.line(p.green("✔ ") + "merged: " + res.PR.URL)
 	default:

@@ -392,7 +392,7 @@ func TestJobsRefused(t *testing.T) {
 		{"an incomplete scope", strings.Replace(acmeJobs, "    namespace: staging\n", "", 1), []string{"--yes"}, nil, rollback.Usage, []string{"namespace is not set"}},
 		{"one job for all", strings.Replace(acmeJobs, "user: rollback}", "user: rollback, rollbackJob: ops/rollback}", 1), []string{"--yes"}, nil, rollback.Usage, []string{"makes ops/rollback the job of both payments/prod and web/prod"}},
 		{"an argument", acmeJobs, []string{"payments"}, nil, rollback.Usage, []string{"takes no arguments"}},
-		{"another token", acmeJobs, []string{"--yes"}, []string{"JENKINS_TOKEN=11aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}, rollback.Failed, []string{"rollback/prod/payments and 3 more", "expired", "renew the API token"}},
+		{"another token", acmeJobs, []string{"--yes"}, []string{"JENKINS_TOKEN=11aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}, rollback.Failed, []string{"rollback/prod/payments and 3 more", "no valid credentials", "renew the API token"}},
 		{"a secret in a value", strings.Replace(acmeJobs, "tag: staging", "tag: hunter2-hunter2", 1), []string{"--yes", "--environment", "staging"}, []string{"SOME_PASSWORD=hunter2-hunter2"}, rollback.Failed, []string{"a value looks like a secret", "rollback/staging/payments and 1 more"}},
 	} {
 		t.Run(x.why, func(t *testing.T) {

@@ -177,9 +177,9 @@ var mistakes = []mistake{
 	}, code: rollback.Failed, says: []string{"kubernetes", "certificate"}},
 
 	// Credentials and rights.
-	{name: "expired AWS credentials", set: func(t *testing.T, n *night) { n.Registry.Expire(true) }, code: rollback.Failed, says: []string{"expired", "ecr", "aws sso login"}},
+	{name: "expired AWS credentials", set: func(t *testing.T, n *night) { n.Registry.Expire(true) }, code: rollback.Failed, says: []string{"no valid credentials", "ecr", "aws sso login"}},
 	{name: "no AWS credentials", env: []string{"AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY="}, code: rollback.Failed, says: []string{"AWS credentials: none found", "aws sso login"}},
-	{name: "expired token", set: func(t *testing.T, n *night) { n.Cluster.Revoke("oncall") }, code: rollback.Failed, says: []string{"kubernetes", "expired", "401"}},
+	{name: "expired token", set: func(t *testing.T, n *night) { n.Cluster.Revoke("oncall") }, code: rollback.Failed, says: []string{"kubernetes", "no valid credentials", "401"}},
 	{name: "no right to restart", set: mayNot("patch"), code: rollback.Refused,
 		says: []string{"oncall@acme.example has no right to patch deployment/payments, patch statefulset/payments-worker in namespace prod", "[no-right]", "rollback permissions --service payments --environment prod --for run"}},
 	{name: "no right to restart, and somebody insists", set: mayNot("patch"), args: theRun("--accept", "no-right"), code: rollback.Refused, says: []string{"has no right to patch deployment/payments"}},

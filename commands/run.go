@@ -141,7 +141,7 @@ func (e *Env) perform(c *cli.Context, t task) (err error) {
 	}
 	defer func() { err = e.leave(t.result, left, err) }()
 	req := rollback.Request{
-		Act: t.act, Method: rollback.MethodRetag, To: e.text(c, optTo), Reason: e.reason(c), By: e.actor(c),
+		Act: t.act, Method: rollback.MethodRetag, To: e.text(c, optTo), Reason: e.text(c, optReason), By: e.actor(c),
 		Accept: e.list(c, optAccept), Steal: t.steal, Dry: t.dry,
 	}
 	method := e.text(c, optMethod)
@@ -351,11 +351,6 @@ func (e *Env) wait(c *cli.Context) (time.Duration, error) {
 		}
 		return d, nil
 	}
-}
-
-// reason is why, in one line: it stands in tables, in findings and in commands to be pasted.
-func (e *Env) reason(c *cli.Context) string {
-	return strings.Join(strings.Fields(e.text(c, optReason)), " ")
 }
 
 // askReason makes sure that there is a reason where something changes: from the flag, or typed on a terminal.

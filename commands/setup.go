@@ -88,9 +88,14 @@ compdef _rollback rollback
 `,
 	"fish": `function __rollback_complete
     set -l words (commandline -opc)
-    $words (commandline -ct) --generate-bash-completion 2>/dev/null
+    set -l found ($words (commandline -ct) --generate-bash-completion 2>/dev/null)
+    if set -q found[1]
+        printf '%s\n' $found
+    else
+        __fish_complete_path (commandline -ct)
+    end
 end
-complete -c rollback -a '(__rollback_complete)'
+complete -c rollback -f -a '(__rollback_complete)'
 `,
 }
 

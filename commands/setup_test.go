@@ -352,8 +352,12 @@ func TestCompletion(t *testing.T) {
 		}
 	}
 	for _, shell := range []string{"zsh", "fish"} {
-		if r := alone(t, t.TempDir(), "completion", "--shell", shell).wantExit(t, 0); !strings.Contains(r.stdout, "rollback") {
+		r := alone(t, t.TempDir(), "completion", "--shell", shell).wantExit(t, 0)
+		if !strings.Contains(r.stdout, "rollback") {
 			t.Errorf("%s", r)
+		}
+		if shell == "fish" && !strings.Contains(r.stdout, "complete -c rollback -f ") {
+			t.Errorf("fish would offer files beside the values of a flag:\n%s", r)
 		}
 	}
 }

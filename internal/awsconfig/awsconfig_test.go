@@ -95,7 +95,7 @@ func TestSilent(t *testing.T) {
 		t.Errorf("stderr has %q, %v", said, readErr)
 	}
 	if err = CallError("sts", "GetCallerIdentity", err); rollback.KindOf(err) != rollback.Expired || rollback.FixOf(err) != give ||
-		err.Error() != "sts: GetCallerIdentity: expired: AWS credentials: none found in the environment, in ~/.aws or from the instance" {
+		err.Error() != "sts: GetCallerIdentity: no valid credentials: AWS credentials: none found in the environment, in ~/.aws or from the instance" {
 		t.Errorf("got %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -112,7 +113,7 @@ func (f *File) Resolve(scope rollback.Scope, given Given, needs ...Need) (Scoped
 	}
 	s, problems := f.resolve(scope, given, needs)
 	s.Findings = findings
-	if err := failure(problems); err != nil {
+	if err := f.incomplete(problems); err != nil {
 		return Scoped{}, err
 	}
 	return s, nil
@@ -125,10 +126,20 @@ func (f *File) Environment(environment string, given Given, needs ...Need) (Scop
 		return Scoped{}, failure(problems)
 	}
 	s, problems := f.resolve(rollback.Scope{Environment: environment}, given, needs)
-	if err := failure(problems); err != nil {
+	if err := f.incomplete(problems); err != nil {
 		return Scoped{}, err
 	}
 	return s, nil
+}
+
+// incomplete is the error for the problems of a resolution. Where there is no file at all, that is the first thing to know.
+func (f *File) incomplete(problems []Problem) error {
+	err := failure(problems)
+	var e *rollback.Error
+	if f.Name == "" && errors.As(err, &e) {
+		e.Next = append(e.Next, "there is no "+FileNames[0]+" in this directory or above it; name one with --config, or write one: rollback init")
+	}
+	return err
 }
 
 func (f *File) unnamed(what string, known []string) Problem {

@@ -37,7 +37,8 @@ func (f *Forge) commit(ctx context.Context, c rollback.Commit) (commit, error) {
 func commitOf(g *gh.RepositoryCommit) commit {
 	c := commit{tree: g.GetCommit().GetTree().GetSHA(), login: g.GetAuthor().GetLogin()}
 	c.Commit = rollback.Commit(g.GetSHA())
-	c.Title, c.body, _ = strings.Cut(g.GetCommit().GetMessage(), "\n")
+	headline, body, _ := strings.Cut(g.GetCommit().GetMessage(), "\n")
+	c.Title, c.body = subject(headline, body), body
 	c.Author, c.Date, c.URL = g.GetCommit().GetAuthor().GetName(), g.GetCommit().GetAuthor().GetDate().Time, g.GetHTMLURL()
 	for _, p := range g.Parents {
 		c.Parents = append(c.Parents, rollback.Commit(p.GetSHA()))

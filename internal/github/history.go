@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -53,6 +54,19 @@ type commit struct {
 	name    string
 	written time.Time
 	signed  bool // GitHub vouches for the signature
+}
+
+var mergeForm = regexp.MustCompile(`^Merge pull request #[0-9]+ from \S+$`)
+
+// subject is what a commit is about. GitHub's merge commits are named after the branch, which says nothing to anybody at night;
+// the title of the pull request is the first line of their text.
+func subject(headline, body string) string {
+	if mergeForm.MatchString(headline) {
+		if title, _, _ := strings.Cut(strings.TrimSpace(body), "\n"); title != "" {
+			return strings.TrimSpace(title)
+		}
+	}
+	return headline
 }
 
 // branchLog is what one look at the branch tells.
@@ -165,7 +179,7 @@ func (f *Forge) log(ctx context.Context) (branchLog, error) {
 				return branchLog{}, f.strange(op, "the answer names commits in another form than Git's")
 			}
 			c := commit{tree: n.Tree.OID, body: n.MessageBody}
-			c.Commit, c.Title, c.Date, c.URL = rollback.Commit(n.OID), n.MessageHeadline, n.CommittedDate, n.URL
+			c.Commit, c.Title, c.Date, c.URL = rollback.Commit(n.OID), subject(n.MessageHeadline, n.MessageBody), n.CommittedDate, n.URL
 			c.written = n.AuthoredDate
 			if a := n.Author; a != nil {
 				c.Author, c.name = a.Name, a.Name

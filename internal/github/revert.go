@@ -204,6 +204,11 @@ func (r *reverting) rangeOfPull(ctx context.Context, pr rollback.PullRequest, ow
 		_, _, err := rollback.PullRange(pr, nil, nil)
 		return r.rejected(err)
 	}
+	if r.req.Reland && !rollback.LooksReverting(pr) { // to undo it would be the opposite of what was asked for
+		err := fmt.Errorf("pull request #%d is no revert: %s", pr.Number, rollback.Printable(pr.Title))
+		return &rollback.CallError{System: system, Op: "reland", Kind: rollback.Rejected, Err: err,
+			Fix: "give the number of the merged revert, not that of the change; to undo this one: the same flags with rollback revert"}
+	}
 	if !shaForm.MatchString(string(pr.MergeCommit)) {
 		return r.rejected(fmt.Errorf("pull request #%d does not name the commit it was merged as", pr.Number))
 	}

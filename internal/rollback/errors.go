@@ -69,16 +69,16 @@ func UsageErrorf(format string, args ...any) error {
 type CallKind string
 
 const (
-	NotFound    CallKind = "not found"     // the thing asked for is not there
-	Denied      CallKind = "denied"        // authenticated, without the right
-	Expired     CallKind = "expired"       // credentials missing, wrong or expired
-	Throttled   CallKind = "throttled"     // too many calls; repeated as often as was safe
-	Conflict    CallKind = "conflict"      // somebody else wrote first
-	Immutable   CallKind = "immutable"     // the registry refuses to move this tag
-	Unreachable CallKind = "unreachable"   // no answer: refused, timed out, TLS, DNS
-	Broken      CallKind = "broken answer" // an answer that is not what the system sends (a proxy's HTML page, a cut body)
-	ServerFault CallKind = "server fault"  // 5xx, repeated as often as was safe
-	Rejected    CallKind = "rejected"      // any other refusal of the request itself
+	NotFound    CallKind = "not found"            // the thing asked for is not there
+	Denied      CallKind = "denied"               // authenticated, without the right
+	Expired     CallKind = "no valid credentials" // missing, wrong or expired
+	Throttled   CallKind = "throttled"            // too many calls; repeated as often as was safe
+	Conflict    CallKind = "conflict"             // somebody else wrote first
+	Immutable   CallKind = "immutable"            // the registry refuses to move this tag
+	Unreachable CallKind = "unreachable"          // no answer: refused, timed out, TLS, DNS
+	Broken      CallKind = "broken answer"        // an answer that is not what the system sends (a proxy's HTML page, a cut body)
+	ServerFault CallKind = "server fault"         // 5xx, repeated as often as was safe
+	Rejected    CallKind = "rejected"             // any other refusal of the request itself
 )
 
 // CallError is a failed call to an outside system. Adapters return it for every failure; nothing else about the system's

@@ -23,6 +23,8 @@ type Followed struct {
 	Job, CommitParameter string
 	// NoBuilds says why the CI system is not asked although it is configured, "" if it is or is not configured.
 	NoBuilds string
+	// NoForge says why the forge is not asked although a repository is configured, "" if it is asked or none is configured.
+	NoForge string
 }
 
 const defaultDue = time.Hour
@@ -115,6 +117,9 @@ func (s *Survey) inspectRevert(w World) {
 	}
 	if s.Request.Method == MethodRevert && (w.Reverter == nil || w.PullRequests == nil) {
 		s.find(Block, "no-forge", "a revert needs a forge, and none is set up", "set repo in rollback.yaml and its credentials; to bring production back at once: the same command with --method retag")
+	}
+	if why := w.Place.Followed.NoForge; why != "" && s.Request.Act == ActRun && s.Request.Method != MethodRevert {
+		s.find(Warn, "forge-unread", "no revert will be opened: "+why, "the image part works without it; open the revert afterwards, or the next merge ships the bad code again")
 	}
 	if s.Request.Act == ActRun && w.Reverter != nil && s.Target.Digest != "" && s.Target.Digest != s.Current.Digest {
 		switch d := s.dues(); {

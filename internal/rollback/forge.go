@@ -600,6 +600,13 @@ func RevertTitle(undoes []Change, more int, r Range, reland bool) string {
 
 var revertForm = regexp.MustCompile(`^Revert "(.*)"( \(#[0-9]+\))?$`)
 
+var reverting = regexp.MustCompile(`(?i)revert|roll(s|ed|ing)?[ -]?back|back(s|ed|ing)?[ -]?out`)
+
+// LooksReverting tells whether a pull request may be a revert, whoever made it: its title, text or branch speaks of one.
+func LooksReverting(pr PullRequest) bool {
+	return reverting.MatchString(pr.Title) || reverting.MatchString(pr.Head) || reverting.MatchString(pr.Body)
+}
+
 func revertOf(title string) (string, bool) {
 	m := revertForm.FindStringSubmatch(title)
 	if m == nil {
