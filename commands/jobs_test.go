@@ -388,7 +388,7 @@ func TestJobsRefused(t *testing.T) {
 		{"no environment", "services: {payments: {}}\n", []string{"--yes"}, nil, rollback.Usage, []string{"no environment is listed"}},
 		{"another environment", acmeJobs, []string{"--yes", "--environment", "prdo"}, nil, rollback.Usage, []string{`did you mean "prod"?`}},
 		{"no Jenkins", strings.Replace(acmeJobs, "  jenkins: {url: \"JENKINS\", user: rollback}\n", "", 1), []string{"--yes"}, nil, rollback.Usage, []string{"jenkins.url is not set"}},
-		{"no token", acmeJobs, []string{"--yes"}, []string{"JENKINS_TOKEN="}, rollback.Usage, []string{"the variable JENKINS_TOKEN must be set"}},
+		{"no token", acmeJobs, []string{"--yes"}, []string{"JENKINS_TOKEN="}, rollback.Usage, []string{"jenkins.url is set, but not the variable JENKINS_TOKEN"}},
 		{"an incomplete scope", strings.Replace(acmeJobs, "    namespace: staging\n", "", 1), []string{"--yes"}, nil, rollback.Usage, []string{"namespace is not set"}},
 		{"one job for all", strings.Replace(acmeJobs, "user: rollback}", "user: rollback, rollbackJob: ops/rollback}", 1), []string{"--yes"}, nil, rollback.Usage, []string{"makes ops/rollback the job of both payments/prod and web/prod"}},
 		{"an argument", acmeJobs, []string{"payments"}, nil, rollback.Usage, []string{"takes no arguments"}},
