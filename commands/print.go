@@ -146,7 +146,13 @@ func (p *printer) card(pl *rollback.Plan, now time.Time) {
 	if pl.Verdict == rollback.Safe {
 		p.row("verdict", p.green("safe"))
 	} else {
-		p.row("verdict", p.red("unsafe")+": "+strings.Join(pl.Reasons, "; "))
+		var codes []string // the findings above say the rest
+		for _, f := range pl.Findings {
+			if f.Severity == rollback.Block && !slices.Contains(pl.Accepted, f.Code) {
+				codes = append(codes, f.Code)
+			}
+		}
+		p.row("verdict", p.red("unsafe")+": "+strings.Join(codes, ", "))
 	}
 }
 

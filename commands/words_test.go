@@ -82,3 +82,14 @@ func TestTriggerWithoutToken(t *testing.T) {
 		t.Errorf("the user is set: %s", r)
 	}
 }
+
+// What blocks is told where the findings are and where the command ends, and not in between as well.
+func TestVerdictIsShort(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{})
+	n.do(call{args: theRun()}).wantExit(t, 0)
+	r := n.do(call{args: theRun()}).wantExit(t, rollback.Refused).wantText(t, "  verdict   unsafe: still-open\n", "✗ block  rollback ", "✗ the plan is unsafe: rollback ")
+	if told := strings.Count(r.stderr, "is in effect and still open"); told != 2 {
+		t.Errorf("told %d times:\n%s", told, r)
+	}
+}

@@ -221,7 +221,7 @@ func previous(scope Scope, list []Candidate) (Candidate, string, error) {
 			why = "every older image is ruled out: " + strings.Join(reasons, "; ")
 		}
 		return Candidate{}, "", &Error{Exit: Refused, What: "no previous image to roll back to: " + why, Production: NotChanged,
-			Next: []string{"rollback candidates " + scope.flags() + ", then --to with a commit or a digest of that list"}}
+			Next: []string{"name one with --to, a commit or a digest of this list: rollback candidates " + scope.flags()}}
 	}
 	why := "newest eligible image pushed before the current one"
 	if best.Image.PushedAt.IsZero() {
