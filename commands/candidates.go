@@ -31,7 +31,7 @@ func (e *Env) candidatesCommand() *cli.Command {
 		Name: "candidates", Category: look, Usage: "what could be rolled back to: commit, age, digest, evidence, and why not",
 		Description: "Lists the images that carry a commit tag, newest first; images with the same digest are one. Evidence is what is\n" +
 			"known, never a guess: it serves now, a rollback to it was proven, or it was only pushed before the current one.",
-		Flags: e.scopeFlags(optAll, optJSON, optResult),
+		Flags: e.scopeFlags(optAll, optJSON, optLeft),
 		Action: func(c *cli.Context) error {
 			return e.leaving(c, func(left *outcome) error { return e.candidates(c, left) })
 		},

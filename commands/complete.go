@@ -1,5 +1,7 @@
 package commands
 
+// Completion: what a shell is offered.
+
 import (
 	"fmt"
 	"slices"

@@ -1,5 +1,7 @@
 package commands
 
+// The difference of two short texts, for people.
+
 import (
 	"fmt"
 	"strings"

@@ -51,7 +51,7 @@ func (e *Env) doctorCommand() *cli.Command {
 			"offers no such question, so ecr:PutImage is not checked. What fails is what the command of --for needs, run if it is not\n" +
 			"given: exit code 0 means that nothing stands in its way. With --for plan a role that may only look passes, and what a\n" +
 			"rollback needs beyond it is a warning. The cluster's line of rights names the commands that they are enough for.",
-		Flags: e.scopeFlags(forOption(needsOf), optJSON, optResult),
+		Flags: e.scopeFlags(forOption(needsOf), optJSON, optLeft),
 		Action: func(c *cli.Context) error {
 			asJSON, err := e.on(c, optJSON)
 			if err != nil {

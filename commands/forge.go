@@ -122,12 +122,7 @@ func (e *Env) revertCommand() *cli.Command {
 		Flags: e.scopeFlags(optPR, optCommit, to, optReason, optDraft, optAuto, optDryRun, optJSON, optResult, optUser),
 		Action: func(c *cli.Context) error {
 			req := rollback.RevertRequest{To: rollback.Commit(e.text(c, to)), Commit: rollback.Commit(e.text(c, optCommit)), Authors: true, CodeOwners: true}
-			return e.leaving(c, func(left *outcome) error {
-				if err := e.number(c, &req.PR); err != nil {
-					return err
-				}
-				return e.performRevert(c, req, left)
-			})
+			return e.leaving(c, func(left *outcome) error { return e.performRevert(c, req, left) })
 		},
 	}
 }
@@ -139,15 +134,7 @@ func (e *Env) relandCommand() *cli.Command {
 		Flags:       e.scopeFlags(optPR, optReason, optDraft, optAuto, optDryRun, optJSON, optResult, optUser),
 		Action: func(c *cli.Context) error {
 			req := rollback.RevertRequest{Reland: true, CodeOwners: true}
-			return e.leaving(c, func(left *outcome) error {
-				if err := e.number(c, &req.PR); err != nil {
-					return err
-				}
-				if req.PR == 0 {
-					return rollback.UsageErrorf("--pr: say which merged revert to take back")
-				}
-				return e.performRevert(c, req, left)
-			})
+			return e.leaving(c, func(left *outcome) error { return e.performRevert(c, req, left) })
 		},
 	}
 }
@@ -170,6 +157,13 @@ func (e *Env) performRevert(c *cli.Context, req rollback.RevertRequest, left *ou
 	sw, err := e.switches(c, optDraft, optAuto, optDryRun, optJSON)
 	if err != nil {
 		return err
+	}
+	left.acts = !sw["dry-run"]
+	if err := e.number(c, &req.PR); err != nil {
+		return err
+	}
+	if req.Reland && req.PR == 0 {
+		return rollback.UsageErrorf("--pr: say which merged revert to take back")
 	}
 	file, err := config.Load(e.selector(c, "config"), e.Getenv, e.Dir)
 	if err != nil {

@@ -1,5 +1,7 @@
 package commands
 
+// --help of the program and of each command.
+
 import (
 	"strings"
 	"unicode/utf8"

@@ -1,5 +1,7 @@
 package commands
 
+// jobs apply: look at the one-click jobs of all scopes, say what would change, ask, and write it.
+
 import (
 	"cmp"
 	"context"

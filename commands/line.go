@@ -1,5 +1,7 @@
 package commands
 
+// The command line: which command is meant, and its flags.
+
 import (
 	"context"
 	"errors"

@@ -40,6 +40,7 @@ var (
 	optSteal    = option{name: "steal", usage: "take the lock from its holder, for this reason"}
 	optAccept   = option{name: "accept", usage: "go on in spite of these blocking findings, codes separated by commas"}
 	optResult   = option{name: "result-file", usage: "write the outcome as key=value lines to this file (default on Jenkins: rollback-result.txt)"}
+	optLeft     = option{name: optResult.name, usage: "write the outcome as key=value lines to this file"} // of a command that only looks
 	optTags     = option{name: "tags", usage: "ask the registry, too, once for each service: moving tag and commit", flag: true}
 	optAll      = option{name: "all", usage: "show every candidate, not only the newest 20", flag: true}
 	optUser     = option{name: "user", usage: "who acts, for the record (default: the Jenkins user, else the login name)"}

@@ -1,5 +1,7 @@
 package commands
 
+// The parameters of a Jenkins job that rolls back, in one table: for the page, for trigger, and for the tests of vars/.
+
 import (
 	"slices"
 

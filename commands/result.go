@@ -1,5 +1,7 @@
 package commands
 
+// Result files: the outcome of a command as key=value lines.
+
 import (
 	"errors"
 	"fmt"
@@ -18,6 +20,7 @@ import (
 type outcome struct {
 	scope rollback.Scope
 	act   string
+	acts  bool // it changes something, be it no more than a pull request
 	// message, production and next are those of the error where there is one.
 	message, production string
 	next                []string
@@ -39,7 +42,19 @@ func (o *outcome) add(key string, value any) {
 func (e *Env) leaving(c *cli.Context, do func(*outcome) error) error {
 	o := &outcome{act: c.Command.Name, scope: rollback.Scope{Service: e.selector(c, "service"), Environment: e.selector(c, "environment")}}
 	err := do(o)
-	return e.leave(e.text(c, optResult), o, err)
+	path := e.text(c, optResult)
+	if o.acts {
+		path = e.resultOf(path)
+	}
+	return e.leave(path, o, err)
+}
+
+// resultOf is the result file of a command that acts: on Jenkins it has one without being told.
+func (e *Env) resultOf(path string) string {
+	if path == "" && e.onJenkins() {
+		return "rollback-result.txt"
+	}
+	return path
 }
 
 // leave writes the result file. A result that cannot be written is said, but never hides how the command ended.

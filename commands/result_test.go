@@ -18,7 +18,7 @@ func TestResultFiles(t *testing.T) {
 	look := func(exit rollback.Exit, file string, args ...string) map[string]string {
 		t.Helper()
 		path := filepath.Join(dir, file)
-		n.do(call{args: args, env: append(jenkins, "ROLLBACK_RESULT_FILE="+path)}).wantExit(t, exit)
+		n.do(call{args: args, env: append(jenkins, "ROLLBACK_RESULT_FILE="+path), dir: dir}).wantExit(t, exit)
 		got := properties(t, path)
 		if got["schemaVersion"] != "1" || got["act"] != args[0] || got["environment"] != "prod" || got["message"] == "" {
 			t.Errorf("%v left %v", args, got)
@@ -81,6 +81,23 @@ func TestResultFiles(t *testing.T) {
 	want(failed, "exit", "2", "verdict", "")
 	if found, _ := filepath.Glob(filepath.Join(dir, "rollback-result.txt")); len(found) > 0 {
 		t.Errorf("a command that was told another file left %v", found)
+	}
+	// Without being told, only those that act leave one, and only on Jenkins.
+	pull := []string{"--commit", n.bad().Commit, "--reason", "amounts"}
+	for _, c := range []struct {
+		args []string
+		env  []string
+		left bool
+	}{
+		{scoped("plan"), jenkins, false}, {scoped("candidates"), jenkins, false}, {scoped("status"), jenkins, false}, {scoped("doctor"), jenkins, false},
+		{scoped("revert", pull...), nil, false}, {scoped("revert", append(pull, "--dry-run")...), jenkins, false},
+		{scoped("revert", pull...), append(jenkins, "ROLLBACK_DRY_RUN=true"), false}, {scoped("revert", pull...), jenkins, true},
+	} {
+		here := t.TempDir()
+		n.do(call{args: c.args, env: c.env, dir: here}).wantExit(t, 0)
+		if found, _ := filepath.Glob(filepath.Join(here, "*")); (len(found) == 1 && filepath.Base(found[0]) == "rollback-result.txt") != c.left || len(found) > 1 {
+			t.Errorf("%v with %v left %v", c.args, c.env, found)
+		}
 	}
 }
 

@@ -39,7 +39,7 @@ func (e *Env) planCommand() *cli.Command {
 		Name: "plan", Category: look, Usage: "show what a rollback would do, with a verdict and reasons; changes nothing",
 		Description: "Reads the cluster and the registry and prints current and target image, what is undone, what will be touched,\n" +
 			"findings with their remedies, the steps, and whether that is safe. Exit 5 if it is not.",
-		Flags: e.scopeFlags(optTo, optMethod, optReason, optOut, optJSON, optAccept, optMigrate, optNoRecord, optResult, optUser),
+		Flags: e.scopeFlags(optTo, optMethod, optReason, optOut, optJSON, optAccept, optMigrate, optNoRecord, optLeft, optUser),
 		Action: func(c *cli.Context) error {
 			sw, err := e.switches(c, optJSON, optNoRecord)
 			if err != nil {
@@ -136,8 +136,8 @@ func (e *Env) performAct(c *cli.Context, a rollback.Act) error {
 func (e *Env) perform(c *cli.Context, t task) (err error) {
 	scope := rollback.Scope{Service: e.selector(c, "service"), Environment: e.selector(c, "environment")}
 	left := &outcome{act: c.Command.Name, scope: scope}
-	if t.result == "" && !t.dry && e.onJenkins() {
-		t.result = "rollback-result.txt"
+	if !t.dry {
+		t.result = e.resultOf(t.result)
 	}
 	defer func() { err = e.leave(t.result, left, err) }()
 	req := rollback.Request{

@@ -71,7 +71,7 @@ func (e *Env) statusCommand() *cli.Command {
 		Name: "status", Category: look, Usage: "what each service runs, and where its last rollback stands",
 		Description: "Without --service: every service of the environment, found by the images in its namespaces, in a number of calls that\n" +
 			"does not grow with the services. With --service, or --tags, the registry is asked as well: moving tag and commit.",
-		Flags: e.scopeFlags(optTags, optJSON, optResult),
+		Flags: e.scopeFlags(optTags, optJSON, optLeft),
 		Action: func(c *cli.Context) error {
 			sw, err := e.switches(c, optTags, optJSON)
 			if err != nil {

@@ -1,5 +1,7 @@
 package commands
 
+// What trigger asks on the terminal, and how the build's log, our own lines and an open question share one screen.
+
 import (
 	"bufio"
 	"fmt"

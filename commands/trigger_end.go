@@ -1,5 +1,7 @@
 package commands
 
+// How trigger ends: what the build's record says, and without one as much as its result tells.
+
 import (
 	"cmp"
 	"context"

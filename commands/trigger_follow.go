@@ -1,5 +1,7 @@
 package commands
 
+// trigger while the build runs: one loop over what Jenkins shows, what is typed, signals, and what came of answers.
+
 import (
 	"context"
 	"os"

@@ -1,5 +1,7 @@
 package commands
 
+// What trigger remembers on this machine, so that the same command finds its build again.
+
 import (
 	"encoding/json"
 	"os"
