@@ -253,7 +253,7 @@ var scenarios = []Scenario{
 					object{"apiGroups": []any{""}, "resources": []any{"configmaps"}, "verbs": []any{"get", "list", "create", "update"}},
 				}}})
 		},
-		Steps: []Step{{Args: on("run", "--reason", "amounts", "--yes"), Exit: 5, Says: []string{"no right to patch deployment/payments in namespace", "--for run prints the Role that is needed"}}},
+		Steps: []Step{{Args: on("run", "--reason", "amounts", "--yes"), Exit: 5, Says: []string{"no right to patch deployment/payments in namespace", "the Role that is needed: rollback permissions --service payments --environment prod --for run"}}},
 		Want:  map[string]string{"tags.payments.latest": bad, "workloads.Deployment/payments.generation": "1", "configmaps.rollback-payments.record.json.schemaVersion": ""},
 	},
 }
