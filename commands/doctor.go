@@ -308,7 +308,7 @@ func examineRights(access []kube.Access, s config.Scoped, want needs) (list []ch
 		}
 	}
 	required, useful := requiredRights(want, s), rightTexts(rightsOf(want, s, false).Kubernetes)
-	fix := fmt.Sprintf("rollback permissions --for %s prints the Role", want.command)
+	fix := fmt.Sprintf("the Role: rollback permissions --for %s", want.command)
 	fine := 0
 	for _, a := range access {
 		if len(a.Missing) == 0 {
@@ -340,7 +340,7 @@ func examineRights(access []kube.Access, s config.Scoped, want needs) (list []ch
 	if short = slices.DeleteFunc(short, func(command string) bool { return command == want.command }); len(beyond) > 0 {
 		most := short[len(short)-1]
 		add("cluster", "warn", fmt.Sprintf("not enough yet for %s: may not %s in %s", strings.Join(short, ", "), strings.Join(beyond, ", "), s.Namespace),
-			fmt.Sprintf("rollback permissions --for %s prints the Role, once you want that", most))
+			fmt.Sprintf("the Role, once you want that: rollback permissions --for %s", most))
 	}
 	text, status := fmt.Sprintf("%d of %d rights in namespace %s, enough for %s", fine, len(access), s.Namespace, strings.Join(enough, ", ")), "ok"
 	if len(enough) == 0 {

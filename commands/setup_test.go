@@ -87,7 +87,7 @@ func TestDoctor(t *testing.T) {
 	wantNoSecret(t, bad)
 	n.Registry.Expire(false)
 	n.Cluster.SetUser(fakekube.User{Token: "oncall", Name: "reader", Rules: []fakekube.Rule{{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"get", "list", "watch"}}}})
-	n.do(call{args: scoped("doctor")}).wantExit(t, rollback.Failed).wantText(t, "may not patch deployments.apps in prod", "rollback permissions --for run prints the Role",
+	n.do(call{args: scoped("doctor")}).wantExit(t, rollback.Failed).wantText(t, "may not patch deployments.apps in prod", "the Role: rollback permissions --for run",
 		"enough for status, candidates, plan, verify", "next: looking works already: rollback plan --service payments --environment prod")
 	n.do(call{args: append(scoped("doctor"), "--namespace", "nowhere")}).wantExit(t, rollback.Failed)
 	alone(t, t.TempDir(), scoped("doctor")...).wantExit(t, rollback.Failed).wantText(t, "✗ configuration")
@@ -122,7 +122,7 @@ func TestDoctorForLooking(t *testing.T) {
 	n.as("plan")
 	looking := n.do(call{args: scoped("doctor", "--for", "plan"), env: []string{"ROLLBACK_STATE=/dev/null/journals"}}).wantExit(t, 0)
 	looking.wantText(t, "enough for status, candidates, plan\n", "! journal",
-		"! cluster       not enough yet for verify, retag, restart, undo, run: may not get deployments.apps,", "patch daemonsets.apps", "rollback permissions --for run prints the Role, once")
+		"! cluster       not enough yet for verify, retag, restart, undo, run: may not get deployments.apps,", "patch daemonsets.apps", "the Role, once you want that: rollback permissions --for run")
 	if strings.Contains(looking.stdout, "✗") || strings.Contains(looking.stdout, "PutImage") {
 		t.Errorf("what only a rollback needs fails, or is asked for\n%s", looking)
 	}
