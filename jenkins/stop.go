@@ -81,7 +81,7 @@ func (c *Controller) cancel(ctx context.Context, b rollback.Build, n int) (rollb
 		b.State, b.Why = rollback.BuildCancelled, "" // done, and forgotten since
 		return b, nil
 	}
-	return now, first(lookErr)
+	return now, lookErr
 }
 
 // quick is how often a build is looked at that should change any moment.

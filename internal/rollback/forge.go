@@ -663,11 +663,12 @@ func ByHand(r Range, base string, head Commit, branch string, files []ConflictFi
 
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
 
+// shellQuote is s as one word of a shell, in quotes only where it needs them.
 func shellQuote(s string) string {
 	if plainWord.MatchString(s) && !strings.HasPrefix(s, "-") {
 		return s
 	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	return quoted(s)
 }
 
 // bodyLimit is the longest text of a pull request that GitHub takes, in characters, with room to spare.
