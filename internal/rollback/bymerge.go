@@ -273,7 +273,7 @@ func (r *run) image(ctx context.Context) (Outcome, string, error) {
 				return StepDone, describe(found), nil
 			}
 		} else if err == nil && !s.hasBuilds {
-			r.branch = branch{}
+			r.branch = branch{err: r.branch.err} // read anew, unless that cannot pass
 			r.branch.read(ctx, r.World.Commits, m.Commit, m.Commit)
 			refs = of.tags()
 			for i, n := FindChange(r.branch.line, m.Commit)-1, 0; i >= 0 && n < nearby; i, n = i-1, n+1 {
