@@ -199,6 +199,7 @@ func TestLockOfAnotherMachine(t *testing.T) {
 	until(t, "the claim to be written", func() bool { return n.record() != nil })
 	must(t, p.Process.Kill())
 	p.wait()
+	until(t, "the killed run's last request to be counted", func() bool { return n.Cluster.Open()+n.Registry.Open() == 0 })
 	n.clearFaults()
 	lock := func(change func(l map[string]any)) {
 		t.Helper()
