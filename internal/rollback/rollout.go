@@ -88,8 +88,8 @@ func (s Stuck) String() string {
 type watchdog struct {
 	patience map[string]time.Duration
 	since    map[string]time.Time
-	// pulls is what the last failed pull of a container said. A kubelet before 1.31 says it with ErrImagePull alone, and not
-	// while it waits to try again (https://github.com/kubernetes/kubernetes/pull/124899).
+	// pulls is what the last failed pull of a container said. Older kubelets say it with ErrImagePull alone, and not while they
+	// wait to try again.
 	pulls map[string]string
 	// now is the first trouble of the last look, whether or not it has outlasted its patience.
 	now *Stuck
