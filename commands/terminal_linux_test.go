@@ -32,12 +32,17 @@ func newTerminal(t *testing.T, columns uint16) (*terminal, *os.File) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	must(t, err)
-	must(t, unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0))
-	number, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	raw, err := master.SyscallConn() // Fd would make reads block, and a close wait for the one that is on its way
 	must(t, err)
+	var number int
+	must(t, raw.Control(func(fd uintptr) {
+		must(t, unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0))
+		number, err = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
+		must(t, err)
+		must(t, unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: 40, Col: columns}))
+	}))
 	slave, err := os.OpenFile("/dev/pts/"+strconv.Itoa(number), os.O_RDWR|unix.O_NOCTTY, 0)
 	must(t, err)
-	must(t, unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 40, Col: columns}))
 	return &terminal{t: t, master: master, read: make(chan struct{})}, slave
 }
 
@@ -186,7 +191,7 @@ func TestInterruptedByHand(t *testing.T) {
 // A terminal that is closed ends a run in good order, too.
 func TestHangup(t *testing.T) {
 	t.Parallel()
-	n := newNight(t, demo.Options{Pace: time.Second})
+	n := newNight(t, demo.Options{Pace: 2 * time.Second})
 	term, p := n.sit(call{args: theRun()})
 	until(t, "the rollout", func() bool { return strings.Contains(term.screen.String(), "► rollout") })
 	must(t, term.master.Close())
