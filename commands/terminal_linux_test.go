@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
@@ -191,6 +192,11 @@ func TestInterruptedByHand(t *testing.T) {
 // A terminal that is closed ends a run in good order, too.
 func TestHangup(t *testing.T) {
 	t.Parallel()
+	// Under nohup the signal is ignored, and would be in the program, too, which heeds that. What is caught here has its default
+	// there.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGHUP)
+	defer signal.Stop(caught)
 	n := newNight(t, demo.Options{Pace: 2 * time.Second})
 	term, p := n.sit(call{args: theRun()})
 	until(t, "the rollout", func() bool { return strings.Contains(term.screen.String(), "► rollout") })

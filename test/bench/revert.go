@@ -99,6 +99,7 @@ func (b *bench) revert(ctx context.Context) (section, error) {
 		limits: []string{
 			"Bandwidth: 127.0.0.1 has no limit worth the name, so what a clone has to fetch costs least here. At 100 Mbit/s each 12 MB are one second more, for every way but ours.",
 			"How long GitHub itself takes for a call or to serve a clone.",
+			"A repository with many pull requests: ours lists the newest 100, in any state, to find a revert that is there already. GitHub's REST answer is some 20 kB for each, up to 2 MB in one answer; here there is none.",
 			"A clone that is there already: a developer's own is fetched, not cloned. A build agent or the laptop of whoever is on call often has none.",
 			"Ours also looks for a revert that is there already, checks that the commit is on the branch and that the result carries the tree it must, and writes the range, the files and the risks into the pull request. The manual ways do not.",
 		},
@@ -160,6 +161,7 @@ func (b *bench) revertOnce(ctx context.Context, s *site, repo *github.Repository
 			return err
 		}
 	}
+	repo.ForgetPulls() // or each repetition would list those of all before
 	return nil
 }
 
@@ -222,6 +224,7 @@ func (b *bench) followUps(ctx context.Context) (plan, follow *depths, err error)
 				return nil, nil, err
 			}
 		}
+		s.Code.ForgetPulls()
 		if err := s.settle(ctx, "deployments/payments", "statefulsets/payments-worker"); err != nil {
 			return nil, nil, err
 		}

@@ -603,6 +603,17 @@ func (r *Repository) OpenPulls() []Pull {
 	return slices.DeleteFunc(r.Pulls(), func(p Pull) bool { return !p.Open })
 }
 
+// ForgetPulls drops the pull requests that are not open, as if there had never been any: every one in a list is asked of git.
+func (r *Repository) ForgetPulls() {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	for n, i := range r.issues {
+		if i.pull != nil && !i.pull.open() && !i.pull.merged {
+			delete(r.issues, n)
+		}
+	}
+}
+
 func (r *Repository) view(p *pull) Pull {
 	out := Pull{
 		Number: p.number, Title: p.title, Body: p.body, Author: p.user, Head: p.head, Base: p.base, HeadSHA: p.headSHA, Open: p.open(), Draft: p.draft,
