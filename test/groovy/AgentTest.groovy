@@ -3,7 +3,7 @@ import static Pipelines.*
 
 /** What reaches the program: credentials, configuration, keys and parameters; seen by a program that writes its environment down. */
 class AgentTest {
-    static final String AWKWARD = 'it\'s "quoted" $(touch /tmp/never) `id` \\ $HOME\nand a second line; end'
+    static final String AWKWARD = 'it\'s "quoted" $(touch $DUMP.never) `id` \\ $HOME\nand a second line; end'
     static final Map CREDENTIALS = [
         'rollback-github': 'ghp_0123456789abcdef', 'rollback-github-login': ['app', 'ghs_abcdef0123456789'], 'rollback-github-key': [file: '-----BEGIN RSA PRIVATE KEY----- key'],
         'rollback-aws': ['AKIAIOSFODNN7EXAMPLE', 'wJalrXUtnFEMI/K7MDENG'], 'rollback-kubeconfig': [file: 'apiVersion: v1 # kubeconfig'],
@@ -143,7 +143,7 @@ exit "${STUB_EXIT:-0}"
             assert b.result == 'SUCCESS' && seen().ROLLBACK_REASON == AWKWARD
             b = go("retagImage(service: 'payments', environment: 'prod', reason: params.x ?: env.AWKWARD)", more: [:], global: [AWKWARD: AWKWARD])
             assert b.result == 'SUCCESS' && seen().ROLLBACK_REASON == AWKWARD
-            assert !new File('/tmp/never').exists()
+            assert !new File(dump.path + ".never").exists()
             def scripts = b.all('sh')*.args*.script
             assert scripts.every { it.startsWith('#!/bin/sh\n') && !it.contains('quoted') }
         }
