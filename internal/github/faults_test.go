@@ -3,6 +3,7 @@ package github
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -232,6 +233,33 @@ func TestRefusedConnection(t *testing.T) {
 		err := k.do(t.Context(), f)
 		if e := asCall(err); e == nil || e.Kind != rollback.Unreachable || e.Maybe || e.Fix == "" {
 			t.Errorf("%s: %v", k.name, err)
+		}
+	}
+}
+
+// A call that is given up while it is tried again tells what went wrong before, and not just that it was given up.
+func TestGivenUpInARetry(t *testing.T) {
+	t.Parallel()
+	for _, k := range calls {
+		ctx, cancel := contextWithCancel(t)
+		var seen atomic.Int32
+		web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+			if seen.Add(1) > 1 {
+				cancel()
+				<-r.Context().Done()
+			}
+			panic(http.ErrAbortHandler)
+		}))
+		f, err := New(Config{BaseURL: web.URL, Repo: "acme/payments", Branch: "main", Token: "x"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = k.do(ctx, f)
+		cancel()
+		web.Close()
+		if e := asCall(err); e == nil || e.Kind != rollback.Unreachable || errors.Is(err, context.Canceled) || e.Fix == "" || e.Maybe != k.write {
+			t.Errorf("%s: %v (%+v)", k.name, err, e)
 		}
 	}
 }

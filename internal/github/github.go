@@ -208,6 +208,8 @@ type call struct {
 	repeatable bool
 	// query says that it only reads, although it is a POST (GraphQL).
 	query bool
+	// failed is where the guard leaves why it failed: when the context has ended, go-github returns that and nothing else.
+	failed *error
 }
 
 type callKey struct{}
@@ -215,6 +217,7 @@ type callKey struct{}
 // begin gives one call its name and its deadline.
 func (f *Forge) begin(ctx context.Context, c call) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(ctx, max(callTimeout, attempts*f.guard.timeout))
+	c.failed = new(error)
 	return context.WithValue(ctx, callKey{}, c), cancel
 }
 
@@ -234,6 +237,9 @@ func (f *Forge) fail(ctx context.Context, write bool, err error) error {
 		return known
 	}
 	c := callOf(ctx)
+	if c.failed != nil && errors.As(*c.failed, &known) {
+		return known
+	}
 	write = write && !c.query
 	if ended := ctx.Err(); ended != nil {
 		return f.guard.unreachable(c.op, write, ended)

@@ -68,6 +68,9 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	a, err := g.exchange(req.Context(), req, body)
 	if err != nil {
+		if c := callOf(req.Context()); c.failed != nil {
+			*c.failed = err
+		}
 		return nil, err
 	}
 	for name := range a.header { // limits are handled here; go-github would keep books of its own
@@ -107,12 +110,18 @@ func (g *guard) exchange(ctx context.Context, req *http.Request, body []byte) (a
 func (g *guard) call(ctx context.Context, req *http.Request, body []byte, token string) (answer, error) {
 	c := callOf(ctx)
 	write := req.Method != http.MethodGet && req.Method != http.MethodHead && !c.query
+	var before *rollback.CallError
 	for attempt := 1; ; attempt++ {
 		a, err := g.send(ctx, req, body, token)
 		failed := g.judge(ctx, req, token, c.op, write, a, err)
 		if failed == nil {
 			return a, nil
 		}
+		if before != nil && ctx.Err() == context.Canceled { // given up: what went wrong before says more
+			before.Maybe = before.Maybe || failed.Maybe
+			return answer{}, before
+		}
+		before = failed
 		again := false
 		switch {
 		case ctx.Err() != nil || errors.Is(err, errTooLarge):

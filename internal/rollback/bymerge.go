@@ -57,7 +57,7 @@ func (r *run) lookAround(ctx context.Context, err error) error {
 // revert opens the pull request, or adopts the one that is open already.
 func (r *run) revert(ctx context.Context) (Outcome, string, error) {
 	if r.entry.Merge.Commit != "" {
-		return StepAlready, "merged", nil
+		return StepAlready, cmp.Or(r.entry.Merge.URL, "merged"), nil
 	}
 	act, done := acting(ctx, grace)
 	defer done()

@@ -237,8 +237,13 @@ func (r *run) followUp(ctx context.Context) (Outcome, string, error) {
 	go func() {
 		defer cancel()
 		var done opened
+		var failed error // why the try before this one failed
 		for try := 1; ; try++ {
-			if done.res, done.err = w.Reverter.Revert(work, req); try == followUpTries || !passing(done.err) || !pause(work, followUpPause) {
+			done.res, done.err = w.Reverter.Revert(work, req)
+			if failed != nil && work.Err() != nil && errors.Is(done.err, work.Err()) {
+				done.err = failed // cut short: that says less than what went wrong before
+			}
+			if failed = done.err; try == followUpTries || !passing(done.err) || !pause(work, followUpPause) {
 				break
 			}
 		}
@@ -262,7 +267,7 @@ func (o *owing) wait(ctx context.Context) {
 	t.Reset(followUpTidy)
 	select {
 	case o.opened = <-o.result:
-		if o.err != nil {
+		if errors.Is(o.err, context.Canceled) {
 			o.err = fmt.Errorf("%w: %w", errSlowForge, o.err)
 		}
 	case <-t.C:

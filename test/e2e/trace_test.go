@@ -161,7 +161,6 @@ var masks = []struct {
 	{regexp.MustCompile(`\b(payments-agent)-[0-9a-z]{5}\b`), "$1-POD"},
 	{regexp.MustCompile(`\b(payments|web)-[0-9a-f]{8,10}\b`), "$1-HASH"},
 	{regexp.MustCompile(`\bby \d\d:\d\d UTC`), "by TIME"},
-	{regexp.MustCompile(`the forge did not answer in time: `), ""},                                             // said when the tries of a forge that is down take too long
 	{regexp.MustCompile(`ImagePullBackOff: Back-off pulling image "[^"]*": ErrImagePull: `), "ErrImagePull: "}, // the kubelet tells one trouble by both in turn
 	{regexp.MustCompile(`started (\d+m)?(\d+s)? ago`), "started … ago"},
 	{regexp.MustCompile(`\b(27h|4)\d*m? ago`), "${1}… ago"}, // a minute may pass in a scenario
