@@ -47,7 +47,7 @@ func (b *bench) real(ctx context.Context) (section, error) {
 		out.missing = append(out.missing, "everything: it needs aws and kubectl. "+b.tools.aws.hint+"; "+b.tools.kubectl.hint)
 		return out, nil
 	}
-	b.log("rollbacks on real parts, up to %d of each kind", n)
+	b.log("rollbacks on real parts, %d of each kind", n)
 	var turns []turn
 	if err := b.e2e(ctx, "TestRealParts", n, &turns); err != nil {
 		return section{}, err

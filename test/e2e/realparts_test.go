@@ -95,7 +95,7 @@ func TestRealParts(t *testing.T) {
 	rounds := []struct {
 		latency time.Duration
 		n       int
-	}{{0, n}, {20 * time.Millisecond, (n + 1) / 2}, {100 * time.Millisecond, n}}
+	}{{0, n}, {20 * time.Millisecond, n}, {100 * time.Millisecond, n}}
 	if n == 0 {
 		rounds = rounds[:1]
 	}
