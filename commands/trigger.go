@@ -40,8 +40,9 @@ func (e *Env) triggerCommand() *cli.Command {
 		Name: "trigger", Category: act, Usage: "start the rollback job in Jenkins, follow it, and answer what it asks",
 		Description: "For a laptop without access to the cluster: the job (jenkins.rollbackJob) runs with these flags as its parameters. Shows what\n" +
 			"it waits for, its log as it grows, and asks here what the build asks: the target by number, the approval with y or, where\n" +
-			"the environment has confirm, with the service's name. The exit code is that of the rollback in the build. ^C asks whether\n" +
-			"to abort the build; left alone it goes on, and the same command follows it again instead of starting a second one.",
+			"the environment has confirm, with the service's name. The exit code is that of the rollback in the build, by the record that\n" +
+			"the build leaves; one that leaves none proves nothing, however it ended: exit 4. ^C asks whether to abort the build; left\n" +
+			"alone it goes on, and the same command follows it again instead of starting a second one.",
 		Flags: e.scopeFlags(slices.Concat(passedOn, []option{optApprove, optNoFollow, optJSON})...),
 		Action: func(c *cli.Context) error {
 			t, err := e.newTrigger(c)
@@ -432,12 +433,12 @@ const (
 	approving = "RollbackApprove"
 )
 
-// result reads the record that the build has left of this scope; nil without one. Where nothing was run, the plan or the
-// list of candidates that put an end to it is the record.
-func (t *trigger) result(ctx context.Context, b rollback.Build) (map[string]string, error) {
+// result reads the record that the build has left of this scope. Where nothing was run, the plan or the list of candidates
+// that put an end to it is the record.
+func (t *trigger) result(ctx context.Context, b rollback.Build) (l remains) {
 	all, err := t.ctl.Artifacts(ctx, b)
 	if err != nil {
-		return nil, err
+		return remains{err: err}
 	}
 	dir := fmt.Sprintf("rollback-record/%s-%s/", t.scope.Service, t.scope.Environment)
 	var acts, looks []string
@@ -454,12 +455,15 @@ func (t *trigger) result(ctx context.Context, b rollback.Build) (map[string]stri
 	for i, path := range slices.Concat(acts, looks) {
 		var kv map[string]string
 		if _, err := t.ctl.Artifact(ctx, b, path, func(text []byte) (err error) { kv, err = record.ParseResult(text); return err }); err != nil {
-			return nil, err
+			return remains{err: err}
 		}
-		ofUs := kv["service"] == t.scope.Service && kv["environment"] == t.scope.Environment
-		if ofUs && (i < len(acts) || kv["exit"] != "0" || t.dry && path == dir+"plan.txt") {
-			return kv, nil
+		switch ofUs := kv["service"] == t.scope.Service && kv["environment"] == t.scope.Environment; {
+		case !ofUs:
+		case i < len(acts) || kv["exit"] != "0" || t.dry && path == dir+"plan.txt":
+			return remains{kv: kv}
+		case path == dir+"plan.txt":
+			l.planned = true
 		}
 	}
-	return nil, nil
+	return l
 }

@@ -31,37 +31,50 @@ func (t *trigger) gone(b rollback.Build, err error) error {
 func (t *trigger) finish(ctx context.Context, b rollback.Build, waiting bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	type read struct {
-		kv  map[string]string
-		err error
-	}
-	reading := make(chan read, 1)
+	reading := make(chan remains, 1)
 	if b.Number > 0 {
-		go func() {
-			kv, err := t.result(ctx, b)
-			reading <- read{kv, err}
-		}()
+		go func() { reading <- t.result(ctx, b) }()
 	} else {
-		reading <- read{}
+		reading <- remains{}
 	}
-	var r read
+	var l remains
 	select {
-	case r = <-reading:
+	case l = <-reading:
 	case <-t.signals: // the build is over: there is nothing to ask about
-		r.err = fmt.Errorf("interrupted")
+		l.err = fmt.Errorf("interrupted")
 	}
-	err := t.ended(b, r.kv, r.err, waiting)
-	if r.err == nil {
+	err := t.ended(b, l, waiting)
+	if l.err == nil {
 		t.dropNote() // the same flags are a new request from now on
 	}
-	if perr := t.print(b, r.kv, err); perr != nil {
+	if perr := t.print(b, l.kv, err); perr != nil {
 		return perr
 	}
 	return err
 }
 
-// ended is the exit code of the rollback in the build, as an error for people.
-func (t *trigger) ended(b rollback.Build, kv map[string]string, readErr error, waiting bool) error {
+// remains are what a build has left of our scope.
+type remains struct {
+	kv      map[string]string // the record; nil without one
+	planned bool              // there is no record of an act, but one of a plan that nothing stood in the way of
+	err     error             // it could not be read
+}
+
+// proves tells whether a record with exit code 0 proves what trigger is for: that production is back. A restart compares no
+// digests, and a moved tag moves no pods.
+func proves(kv map[string]string) bool {
+	return slices.Contains([]string{"run", "undo", "verify"}, kv["act"]) && !changedNothing(kv)
+}
+
+// changedNothing tells whether a record says that production is as it was: that of a dry run, or of a pull request.
+func changedNothing(kv map[string]string) bool {
+	return strings.HasPrefix(kv["production"], rollback.NotChanged)
+}
+
+// ended is the exit code of the rollback in the build, as an error for people. Nothing but its record proves that one was
+// done: a build can end well at a page that is ready, a method that is none, or as a job of quite another kind.
+func (t *trigger) ended(b rollback.Build, l remains, waiting bool) error {
+	kv, readErr := l.kv, l.err
 	how := fmt.Sprintf("%s ended %s", b, b.Result)
 	fail := func(exit rollback.Exit, what, production string, next ...string) error {
 		if b.URL != "" {
@@ -84,6 +97,13 @@ func (t *trigger) ended(b rollback.Build, kv map[string]string, readErr error, w
 		if exit != 0 {
 			return fail(rollback.Exit(exit), how+": "+cmp.Or(kv["message"], "exit "+kv["exit"]), cmp.Or(kv["production"], "see its log"), next...)
 		}
+		if !t.dry && !proves(kv) {
+			exit, what := rollback.Unverified, "is no proof that anything was rolled back"
+			if changedNothing(kv) {
+				exit, what = rollback.Failed, "rolled nothing back"
+			}
+			return fail(exit, fmt.Sprintf("%s and %s: its record is of %s: %s", how, what, cmp.Or(kv["act"], "an unknown act"), kv["message"]), cmp.Or(kv["production"], "not known"), next...)
+		}
 		t.screen.line(t.screen.p.green("✔ ") + cmp.Or(kv["message"], how))
 		if b.Result != "SUCCESS" {
 			t.screen.line("! the rollback is done; the build did something else as well and " + how)
@@ -101,17 +121,17 @@ func (t *trigger) ended(b rollback.Build, kv map[string]string, readErr error, w
 		without = "; its record could not be read (" + readErr.Error() + ")"
 	}
 	switch {
-	case b.Result == "SUCCESS":
-		t.screen.line("! " + how + without + ": see for yourself with " + t.status())
-		return nil
-	case b.Result == "UNSTABLE":
-		return fail(rollback.Pending, how+without, "see its log", "the same again: "+t.again())
 	case b.Result == "NOT_BUILT":
 		return fail(rollback.Failed, how, rollback.NotChanged, "the same again: "+t.again())
 	case b.Result == "ABORTED" && waiting && readErr == nil:
 		return fail(rollback.Refused, how+" at its question, before anything was run", rollback.NotChanged)
 	case t.dry:
 		return fail(rollback.Failed, how+without+"; it was a dry run", rollback.NotChanged)
+	case b.Result == "SUCCESS" && l.planned: // the library keeps both or neither, so a run would have left its record, too
+		return fail(rollback.Failed, how+" with a plan of "+t.scope.String()+" that was not run", rollback.NotChanged, "the job may be set to dry runs: its page in Jenkins")
+	case b.Result == "SUCCESS":
+		return fail(rollback.Unverified, how+without+", so nothing proves that it rolled anything back", "not known",
+			"is "+t.job+" the job that rolls back? another one: --jenkins-rollback-job, or jenkins.rollbackJob in rollback.yaml")
 	}
 	return fail(rollback.Unverified, how+without, "not known: it may be half done")
 }
