@@ -206,18 +206,23 @@ func (r *run) build(ctx context.Context) (Outcome, string, error) {
 	}
 	m.Build = b.URL
 	r.keeper.update(r.entryInto)
-	r.note("build %s %s", b, b.URL)
+	r.note("%s", strings.TrimSpace(fmt.Sprintf("build %s %s", b, b.URL)))
 	if !b.Over() {
 		follow, cancel := context.WithDeadline(ctx, deadline)
 		defer cancel()
 		over, err := r.World.Builds.Follow(follow, b, nil)
+		if over.Job != "" { // what waited in the queue has a number and a page by now
+			b.Number, b.URL = cmp.Or(over.Number, b.Number), cmp.Or(over.URL, b.URL)
+			m.Build = b.URL
+		}
+		goesOn := []string{"it goes on: " + cmp.Or(b.URL, f.Job)}
 		switch {
 		case ctx.Err() != nil:
 			return "", "", ctx.Err()
 		case follow.Err() != nil:
-			return "", "", &Error{Exit: Pending, What: fmt.Sprintf("build %s did not end within %s", b, Span(r.Limits.Build)), Next: []string{"it goes on: " + b.URL}}
+			return "", "", &Error{Exit: Pending, What: fmt.Sprintf("build %s did not end within %s", b, Span(r.Limits.Build)), Next: goesOn}
 		case err != nil && passing(err):
-			return "", "", &Error{Exit: Pending, What: "build " + b.String() + " cannot be followed any more", Err: err, Next: []string{"it goes on: " + b.URL}}
+			return "", "", &Error{Exit: Pending, What: "build " + b.String() + " cannot be followed any more", Err: err, Next: goesOn}
 		case err != nil:
 			return "", "", &Error{Exit: r.exit(), What: "build " + b.String() + " could not be followed", Err: err, Next: fixes(err)}
 		}

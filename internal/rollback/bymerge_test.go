@@ -56,7 +56,7 @@ func TestByMerge(t *testing.T) {
 		notes   string
 		atLeast time.Duration
 	}{
-		{"merged at once", nil, nil, "claim done, revert done, merge done, build done, image done, rollout done, verify done, record done", "build deploy/payments (queue item 100) https://jenkins.acme.example/1", 2 * time.Minute},
+		{"merged at once", nil, nil, "claim done, revert done, merge done, build done, image done, rollout done, verify done, record done", "build deploy/payments (queue item 100)", 2 * time.Minute},
 		{"merges by itself", func(_ *world, f *forge) {
 			f.opensAfter, f.gates = 20*time.Minute, []Check{{Name: "unit tests", State: "pending", Required: true}}
 		}, func(l *Limits) { l.Merge = time.Hour }, "claim done, revert done, merge done, build done, image done, rollout done, verify done, record done", "pull request #10 waits: required check unit tests: pending", 22 * time.Minute},
@@ -224,6 +224,46 @@ func TestByMergeWaits(t *testing.T) {
 			t.Errorf("%+v, owed %+v, next %v", rec.Last, w.owed(), res.Next)
 		}
 	})
+}
+
+// What a step has made is in the record before the next write outside builds on it: a kill there leaves nothing to be guessed.
+func TestByMergeRecordsBeforeItActs(t *testing.T) {
+	inMerge(t, func(t *testing.T, w *world, f *forge) {
+		f.webhook, w.place.Followed.CommitParameter, w.slow = false, "COMMIT", map[string]time.Duration{"Write": time.Second}
+		w.before = func(_ *process, op string) {
+			r := w.decode()
+			switch op {
+			case "Merge ":
+				if m := r.Last.Merge; m.PR != 10 || m.URL == "" {
+					t.Errorf("merged with %+v in the record", m)
+				}
+			case "Start":
+				if m := r.Last.Merge; m.Commit != mergeCommit(10) {
+					t.Errorf("built with %+v in the record", m)
+				}
+			}
+		}
+		p := w.process("ann")
+		shipped(t, w, f, mustRun(t, p, byMerge), 10)
+		if m := w.stored().Last.Merge; m.Build != "https://jenkins.acme.example/1" {
+			t.Errorf("the build that was started is not named: %+v", m)
+		}
+	})
+	// A record that cannot be written is waited for a moment, and no longer.
+	for _, do := range []faultKind{hang, refuse} {
+		inMerge(t, func(t *testing.T, w *world, f *forge) {
+			p := w.process("ann")
+			w.before = func(_ *process, op string) {
+				if op == "journal step.intent revert" {
+					p.faults = []*fault{{op: "Write", do: do, kind: ServerFault, times: 2}}
+				}
+			}
+			shipped(t, w, f, mustRun(t, p, byMerge), 10)
+			if took := p.callAt("Merge ").Sub(p.callAt("Revert")); took > flushLimit {
+				t.Errorf("%s: the merge waited %s for the record", do, took)
+			}
+		})
+	}
 }
 
 // Asked for again when all is done, it has nothing to undo: neither the revert nor anything else.

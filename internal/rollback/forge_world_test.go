@@ -151,7 +151,7 @@ func (f *forge) commit(c Commit, title string, at time.Time) {
 // start puts a build into the queue.
 func (f *forge) start(c Commit, id string, now time.Time) *ciBuild {
 	b := &ciBuild{of: c, id: id, runs: now.Add(f.queued), ends: now.Add(f.queued + f.takes), Build: Build{
-		Job: job, Queue: int64(100 + len(f.builds)), State: BuildQueued, URL: fmt.Sprintf("https://jenkins.acme.example/%d", 1+len(f.builds)), Start: now}}
+		Job: job, Queue: int64(100 + len(f.builds)), State: BuildQueued, Start: now}} // a page of its own comes with the number
 	if id != "" { // a push has no parameters
 		b.Parameters = map[string]string{"COMMIT": string(c)}
 	}
@@ -172,6 +172,7 @@ func (f *forge) turn(b *ciBuild, now time.Time) {
 		}
 		b.State, b.Start, b.Commits = BuildRunning, b.runs, []Commit{c}
 		b.Number = slices.Index(f.builds, b) + 1
+		b.URL = fmt.Sprintf("https://jenkins.acme.example/%d", b.Number)
 	}
 	if b.State == BuildRunning && !now.Before(b.ends) {
 		b.State, b.Result = BuildFinished, f.result

@@ -24,12 +24,13 @@ type keeper struct {
 	owe     func([]FollowUp) []FollowUp // what this run makes of the debts, nil while that is not known
 
 	dirty chan struct{}
+	asked chan chan struct{} // to write at once; what is sent is closed when that was tried
 	quit  context.CancelFunc
 	ended chan struct{}
 }
 
 func newKeeper(records Records, s *Survey, stop context.CancelCauseFunc) *keeper {
-	return &keeper{records: records, scope: s.Request.Scope, stop: stop, rec: s.Record, version: s.Version, dirty: make(chan struct{}, 1)}
+	return &keeper{records: records, scope: s.Request.Scope, stop: stop, rec: s.Record, version: s.Version, dirty: make(chan struct{}, 1), asked: make(chan chan struct{})}
 }
 
 // errRaced says that somebody else wrote the record since the survey, and that the plan may be another one now.
@@ -98,16 +99,21 @@ func (k *keeper) beat(ctx context.Context) {
 	t := time.NewTicker(HeartbeatEvery)
 	defer t.Stop()
 	for {
+		var tried chan struct{}
 		select {
 		case <-ctx.Done():
 			return
 		case <-k.dirty:
+		case tried = <-k.asked:
 		case <-t.C:
 		}
 		k.mu.Lock()
 		k.rec = Heartbeat(k.rec, time.Now().UTC())
 		k.mu.Unlock()
 		err := k.write(ctx)
+		if tried != nil {
+			close(tried)
+		}
 		if err != nil && ctx.Err() == nil {
 			if ExitOf(err) == Refused {
 				k.stop(err)
@@ -129,6 +135,39 @@ func (k *keeper) update(change func(*Record)) {
 	select {
 	case k.dirty <- struct{}{}:
 	default:
+	}
+}
+
+// flushLimit is how long flush waits for its write.
+const flushLimit = 2 * time.Second
+
+// flush changes the record and waits until that is written, for what the next write outside builds on. It waits no longer
+// than flushLimit, and what could not be written until then is left to the background.
+func (k *keeper) flush(ctx context.Context, change func(*Record)) {
+	if k.ended == nil {
+		return
+	}
+	k.mu.Lock()
+	change(&k.rec)
+	k.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, flushLimit)
+	defer cancel()
+	tried := make(chan struct{})
+	select {
+	case k.asked <- tried:
+	case <-k.ended:
+		return
+	case <-ctx.Done(): // the write in flight is slow, and knows nothing of the change
+		select {
+		case k.dirty <- struct{}{}:
+		default:
+		}
+		return
+	}
+	select {
+	case <-tried:
+	case <-k.ended:
+	case <-ctx.Done():
 	}
 }
 

@@ -223,8 +223,14 @@ func (rn Runner) Run(ctx context.Context, s *Survey, p *Plan) (*Result, error) {
 		if err != nil {
 			return r.end(step, err)
 		}
-		// The last word comes at once: a write in the background would only be in its way.
-		if next := i + 1; step.Name != StepRecord && (next == len(p.Steps) || p.Steps[next].Name != StepRecord) {
+		switch next := i + 1; {
+		case step.Name == StepRecord, next < len(p.Steps) && p.Steps[next].Name == StepRecord:
+			// The last word comes at once: a write in the background would only be in its way.
+		case step.Name == StepRevert, step.Name == StepMerge:
+			// What comes next is asked of the forge or of Jenkins by what this step has made. Whoever goes on after a kill must
+			// find that in the record, not guess it.
+			r.keeper.flush(ctx, r.entryInto)
+		default:
 			r.keeper.update(r.entryInto)
 		}
 	}

@@ -43,6 +43,7 @@ type world struct {
 
 	processes int
 	latency   time.Duration
+	slow      map[string]time.Duration // besides the latency, by operation
 	// before is called, with the world locked, at every call that gets through, before it is done.
 	before func(p *process, op string)
 	after  func(p *process, op string)
@@ -472,7 +473,7 @@ func (p *process) call(ctx context.Context, op string, write bool, do func() err
 		}
 	}
 	w.mu.Unlock()
-	if w.latency > 0 && !pause(ctx, w.latency) {
+	if d := w.latency + w.slow[op]; d > 0 && !pause(ctx, d) {
 		return lost
 	}
 	if f != nil && (f.do == hang || f.do == hangSignal) {
