@@ -1,8 +1,10 @@
 package commands
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/rollback-tools/rollback/internal/demo"
@@ -97,6 +99,37 @@ func TestResultFiles(t *testing.T) {
 		n.do(call{args: c.args, env: c.env, dir: here}).wantExit(t, 0)
 		if found, _ := filepath.Glob(filepath.Join(here, "*")); (len(found) == 1 && filepath.Base(found[0]) == "rollback-result.txt") != c.left || len(found) > 1 {
 			t.Errorf("%v with %v left %v", c.args, c.env, found)
+		}
+	}
+}
+
+// A plan and a result go into what is no regular file, and leave it what it is.
+func TestIntoPipe(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{})
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	must(t, syscall.Mkfifo(pipe, 0o600))
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{scoped("plan", "--out", pipe, "--reason", "amounts"), `"verdict": "safe"`},
+		{scoped("run", "--dry-run", "--out", pipe, "--reason", "amounts"), `"verdict": "safe"`},
+		{scoped("plan", "--result-file", pipe), "\nverdict=safe\n"},
+		{scoped("status", "--result-file", pipe), "\nexit=0\n"},
+	} {
+		r, err := os.OpenFile(pipe, os.O_RDONLY|syscall.O_NONBLOCK, 0) // does not wait for a writer
+		must(t, err)
+		n.do(call{args: c.args}).wantExit(t, 0)
+		text := make([]byte, 1<<16)
+		got, err := r.Read(text)
+		must(t, err)
+		must(t, r.Close())
+		if !strings.Contains(string(text[:got]), c.want) {
+			t.Errorf("%v wrote %q", c.args, text[:got])
+		}
+		if is, err := os.Lstat(pipe); err != nil || is.Mode().Type() != os.ModeNamedPipe {
+			t.Fatalf("%v made it %v, %v", c.args, is, err)
 		}
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -484,18 +483,7 @@ func writePlan(path string, p *rollback.Plan, redact func(string) string) error 
 	if err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".rollback-plan-*")
-	if err != nil {
-		return rollback.UsageErrorf("--out %s: %w", path, err)
-	}
-	defer os.Remove(tmp.Name())
-	if _, err = tmp.WriteString(redact(string(data)) + "\n"); err == nil {
-		err = tmp.Close()
-	}
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
+	if err := record.WriteFile(path, []byte(redact(string(data))+"\n"), 0o600); err != nil {
 		return rollback.UsageErrorf("--out %s: %w", path, err)
 	}
 	return nil

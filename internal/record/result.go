@@ -2,8 +2,6 @@ package record
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"unicode"
 )
@@ -17,10 +15,10 @@ func resultKey(s string) bool {
 	return s != "" && strings.Trim(s, letters+"0123456789_.-") == "" && strings.Contains(letters, s[:1])
 }
 
-// WriteResult writes "key=value" lines for a pipeline to read line by line, whole or not at all. Line ends and other
+// WriteResult writes "key=value" lines for a pipeline to read line by line, as WriteFile does. Line ends and other
 // control characters in values are written as \n, \r, \t, \u0007; a backslash stays what it is. redact removes secrets;
 // nil leaves them. The file may be read by everybody: in a pod the agent that reads it is another user.
-func WriteResult(path string, kv []KV, redact func(string) string) (err error) {
+func WriteResult(path string, kv []KV, redact func(string) string) error {
 	if redact == nil {
 		redact = func(s string) string { return s }
 	}
@@ -31,30 +29,10 @@ func WriteResult(path string, kv []KV, redact func(string) string) (err error) {
 		}
 		fmt.Fprintf(&b, "%s=%s\n", l.Key, oneLine(redact(l.Value)))
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
+	if err := WriteFile(path, []byte(b.String()), 0o644); err != nil {
 		return diskError("write "+path, err)
 	}
-	defer func() {
-		if err != nil {
-			_ = f.Close()
-			_ = os.Remove(f.Name())
-			err = diskError("write "+path, err)
-		}
-	}()
-	if _, err = f.WriteString(b.String()); err != nil {
-		return err
-	}
-	if err = f.Chmod(0o644); err != nil {
-		return err
-	}
-	if err = f.Sync(); err != nil {
-		return err
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return nil
 }
 
 // oneLine writes control characters, and what some readers take for a line end, as escapes.
