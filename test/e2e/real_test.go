@@ -135,6 +135,7 @@ func realIn(t *testing.T, c *cluster, o Options) *real {
 	if err := w.set(ctx); err != nil {
 		t.Fatal(err)
 	}
+	c.ends(t, w.namespace) // before the registry, which its pods would go on asking, at a port that may be another's by then
 	if w.api, err = newAPI(c.API, c.CA, c.Token); err != nil {
 		t.Fatal(err)
 	}
@@ -150,6 +151,17 @@ func realIn(t *testing.T, c *cluster, o Options) *real {
 		t.Fatal(err)
 	}
 	return w
+}
+
+// ends removes a namespace when the test ends: its pods must neither fill the nodes nor use the machine for long after.
+func (c *cluster) ends(t *testing.T, namespace string) {
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := (control.Client{URL: c.Control}).EndNamespace(ctx, namespace); err != nil {
+			t.Errorf("the namespace %s does not end: %v", namespace, err)
+		}
+	})
 }
 
 // pemOf is the certificate that a test server shows.

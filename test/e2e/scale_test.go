@@ -59,6 +59,7 @@ func newFleet(ctx context.Context, t *testing.T, c *cluster, namespaces int) *fl
 		if err := (control.Client{URL: c.Control}).SetNamespace(ctx, name, w.settings); err != nil {
 			t.Fatal(err)
 		}
+		c.ends(t, name)
 		f.namespaces = append(f.namespaces, name)
 	}
 	if err := f.configure(); err != nil {

@@ -97,6 +97,11 @@ func (c Client) Preload(ctx context.Context, namespace, ref, digest string) erro
 	return c.put(ctx, "/namespaces/"+url.PathEscape(namespace)+"/preload", Preload{ref, digest})
 }
 
+// EndNamespace removes a namespace with all that is in it, and returns when no pod of it runs any more.
+func (c Client) EndNamespace(ctx context.Context, name string) error {
+	return c.do(ctx, http.MethodDelete, "/namespaces/"+url.PathEscape(name), nil)
+}
+
 func (c Client) put(ctx context.Context, path string, in any) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -104,7 +109,11 @@ func (c Client) put(ctx context.Context, path string, in any) error {
 	if err != nil {
 		return err
 	}
-	q, err := http.NewRequestWithContext(ctx, http.MethodPut, c.URL+path, bytes.NewReader(body))
+	return c.do(ctx, http.MethodPut, path, body)
+}
+
+func (c Client) do(ctx context.Context, method, path string, body []byte) error {
+	q, err := http.NewRequestWithContext(ctx, method, c.URL+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
@@ -118,7 +127,7 @@ func (c Client) put(ctx context.Context, path string, in any) error {
 		return err
 	}
 	if a.StatusCode != http.StatusNoContent {
-		return fmt.Errorf("kubeworld: PUT %s: %s: %s", path, a.Status, bytes.TrimSpace(text))
+		return fmt.Errorf("kubeworld: %s %s: %s: %s", method, path, a.Status, bytes.TrimSpace(text))
 	}
 	return nil
 }

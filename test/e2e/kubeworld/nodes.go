@@ -43,6 +43,7 @@ type nodes struct {
 	mu    sync.Mutex
 	runs  map[types.UID]*run
 	named map[types.NamespacedName]*run // the latest of the name
+	ended map[string]bool               // namespaces in which no pod is to run any more
 	ips   int
 }
 
@@ -51,6 +52,7 @@ func newNodes(ctx context.Context, client kubernetes.Interface, names []string) 
 	n := &nodes{
 		ctx: ctx, client: client, settings: newSettings(), resolver: newResolver(),
 		recorders: map[string]record.EventRecorder{}, runs: map[types.UID]*run{}, named: map[types.NamespacedName]*run{},
+		ended: map[string]bool{},
 	}
 	cert, err := certificate()
 	if err != nil {
@@ -134,7 +136,7 @@ func (n *nodes) seen(pod *corev1.Pod) {
 	}
 	n.mu.Lock()
 	r := n.runs[pod.UID]
-	if r == nil && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
+	if r == nil && !n.ended[pod.Namespace] && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
 		n.ips++
 		r = newRun(n, pod, recorder, fmt.Sprintf("10.%d.%d.%d", 64+n.ips>>16&63, n.ips>>8&255, n.ips&255))
 		n.runs[pod.UID] = r

@@ -28,6 +28,7 @@ type run struct {
 	cancel context.CancelFunc
 	work   context.Context // ends when the pod is to end
 	stop   context.CancelFunc
+	over   chan struct{} // closed when nothing of it is left running
 
 	mu         sync.Mutex
 	inits      []*container
@@ -61,7 +62,7 @@ type container struct {
 }
 
 func newRun(n *nodes, pod *corev1.Pod, recorder record.EventRecorder, ip string) *run {
-	r := &run{nodes: n, pod: pod, settings: n.settings.of(pod.Namespace), recorder: recorder, started: metav1.Now(), ip: ip, conditions: slices.Clone(pod.Status.Conditions), dirty: make(chan struct{}, 1)}
+	r := &run{nodes: n, pod: pod, settings: n.settings.of(pod.Namespace), recorder: recorder, started: metav1.Now(), ip: ip, conditions: slices.Clone(pod.Status.Conditions), dirty: make(chan struct{}, 1), over: make(chan struct{})}
 	r.ctx, r.cancel = context.WithCancel(n.ctx)
 	r.work, r.stop = context.WithCancel(r.ctx)
 	make1 := func(spec corev1.Container, role role, list, reason string) *container {
@@ -110,6 +111,7 @@ func (r *run) end() { r.stop() }
 
 // live is the whole life of the pod on its node.
 func (r *run) live() {
+	defer close(r.over)
 	var all sync.WaitGroup
 	all.Go(r.report)
 	all.Go(r.containers)

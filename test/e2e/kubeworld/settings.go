@@ -14,7 +14,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/rollback-tools/rollback/test/e2e/control"
 )
@@ -24,9 +23,16 @@ type settings struct {
 	namespaces map[string]*namespaceSettings
 }
 
+// forget drops the settings of a namespace that is gone.
+func (s *settings) forget(namespace string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.namespaces, namespace)
+}
+
 func newSettings() *settings { return &settings{namespaces: map[string]*namespaceSettings{}} }
 
-// of are the settings of a namespace; they live as long as the world.
+// of are the settings of a namespace; they live until it is forgotten.
 func (s *settings) of(namespace string) *namespaceSettings {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,7 +131,8 @@ func (n *namespaceSettings) keep(node, digest string, refs ...string) {
 }
 
 // handler is the control interface; package control has its client.
-func (s *settings) handler(client kubernetes.Interface) http.Handler {
+func (n *nodes) handler() http.Handler {
+	s, client := n.settings, n.client
 	mux := http.NewServeMux()
 	handle := func(pattern string, do func(q *http.Request, read func(any) error) error) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, q *http.Request) {
@@ -152,6 +159,9 @@ func (s *settings) handler(client kubernetes.Interface) http.Handler {
 			return nil
 		}
 		return err
+	})
+	handle("DELETE /namespaces/{name}", func(q *http.Request, _ func(any) error) error {
+		return n.end(q.Context(), q.PathValue("name"))
 	})
 	handle("PUT /namespaces/{name}/behaviours/{digest}", func(q *http.Request, read func(any) error) error {
 		var b control.Behaviour

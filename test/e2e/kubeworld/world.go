@@ -84,7 +84,7 @@ func Start(ctx context.Context, o Options) (w *World, err error) {
 	if err := startControllers(ctx, config, client, w.nodes); err != nil {
 		return w, fmt.Errorf("controllers: %w", err)
 	}
-	if w.Ready.Control, err = w.serve(w.nodes.settings.handler(client)); err != nil {
+	if w.Ready.Control, err = w.serve(w.nodes.handler()); err != nil {
 		return w, err
 	}
 	return w, nil
