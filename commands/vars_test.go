@@ -34,7 +34,7 @@ type step struct {
 // stageKeys are what a stage asks people.
 var stageKeys = [][2]string{
 	{"choose", "true: ask which version to go back to, among those that are eligible; only where ROLLBACK_TO is previous"},
-	{"approve", "true: show the plan and wait for a yes; what was approved is what runs"},
+	{"approve", "true: show the plan and wait for a yes; what was approved is what runs (default: confirm)"},
 	{"submitter", "users and groups that may choose and approve, separated by commas (default: anybody who may build)"},
 	{"approveWithin", "minutes to wait for an answer (default: 60); without one the build is aborted, and nothing was touched"},
 }
@@ -385,7 +385,9 @@ func (s step) help(t *testing.T) string {
 			settings = append(settings, [2]string{camel(x.Flag), x.Usage})
 		}
 		list("The scope and where it lives; what is in rollback.yaml need not be given", settings)
-		b.WriteString("\nA key wins over its variable (ROLLBACK_ and the key in capitals: ROLLBACK_DRY_RUN), and that over the page of the job.\nAn empty value counts as not given; an unknown key ends the build before anything runs.\n")
+		b.WriteString("\nA key wins over its variable (ROLLBACK_ and the key in capitals: ROLLBACK_DRY_RUN), and that over the page of the job.\n" +
+			"An empty value counts as not given. An unknown key ends the build before anything runs, and so does a value other than\n" +
+			"true and false of approve, choose, confirm and dryRun.\n")
 	}
 	b.WriteString("</pre>\n")
 	inner := strings.TrimSuffix(strings.TrimPrefix(b.String(), "<pre>\n"), "</pre>\n")

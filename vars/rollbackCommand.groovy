@@ -43,7 +43,13 @@ List options() {
     ]
 }
 
-// check refuses a key that the step does not know, before anything runs.
+// switches are the keys that decide whether production is changed, and whether somebody is asked before. They are true or
+// false: a value that was misread would leave a rollback unasked, or make one of a dry run.
+List switches() {
+    return ['approve', 'choose', 'confirm', 'dryRun', 'none']
+}
+
+// check refuses a key that the step does not know, and a value that it does not take, before anything runs.
 void check(String step, Map args, List own) {
     String wrong = mistake(args, own)
     if (wrong != '') {
@@ -63,6 +69,9 @@ String mistake(Map args, List own) {
         Object value = args.get(k)
         if (value instanceof Map || value instanceof Closure) {
             return key + ' takes a text, a number, a boolean or a list.'
+        }
+        if (switches().contains(key) && (value instanceof List || !(text(value) in ['true', 'false']))) {
+            return key + ' takes true or false, not "' + text(value) + '".'
         }
     }
     return ''
@@ -142,6 +151,15 @@ String value(Map args, String key) {
         given = text(params.get(variable(key)))
     }
     return given.trim()
+}
+
+// yes is a switch, by whomever it was set. What is neither true nor false ends the build before anything runs.
+boolean yes(String step, Map args, String key) {
+    String said = value(args, key)
+    if (!(said in ['', 'true', 'false'])) {
+        error(step + ': ' + variable(key) + ' takes true or false, not "' + said + '". Nothing was started.')
+    }
+    return said == 'true'
 }
 
 // variables are the keys as variables, and the parameters that the environment does not hold yet.

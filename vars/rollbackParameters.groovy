@@ -14,7 +14,7 @@ List call(Map args = [:]) {
         list.add(oneOf('ROLLBACK_ENVIRONMENT', args.get('environments'), 'environment it runs in'))
     }
     List methods = ['retag', 'revert', 'undo']
-    if (args.get('none') != false) { // a pipeline that does something else as well must not roll back by default
+    if (rollbackCommand.text(args.get('none')) != 'false') { // a pipeline that does something else as well must not roll back by default
         methods = ['none'] + methods
     }
     list.addAll([

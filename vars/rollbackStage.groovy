@@ -25,13 +25,14 @@ Map roll(Map args) {
         echo('rollback: ' + scope + ' stays as it is, ' + (method == '' ? 'no method was given' : 'the method is none') + '.')
         return [method: 'none', exit: '0']
     }
-    boolean dry = rollbackCommand.value(args, 'dryRun') == 'true'
+    boolean dry = rollbackCommand.yes('rollbackStage', args, 'dryRun')
+    boolean confirm = rollbackCommand.yes('rollbackStage', args, 'confirm') // a service's name cannot be typed here, but a yes can be asked for
     if (!dry && rollbackCommand.value(args, 'reason') == '') {
         error('rollbackStage ' + scope + ': no reason given (ROLLBACK_REASON, or reason:). Nothing was started.')
     }
     Map wanted = [:] + args
     wanted.put('user', rollbackCommand.value(args, 'user') ?: rollbackCommand.user())
-    boolean approve = rollbackCommand.text(args.get('approve')) == 'true' && !dry
+    boolean approve = !dry && (confirm || rollbackCommand.text(args.get('approve')) == 'true')
     boolean choose = rollbackCommand.text(args.get('choose')) == 'true' && method != 'undo' && rollbackCommand.value(args, 'to') in ['', 'previous']
 
     if (choose) {

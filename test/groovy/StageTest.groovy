@@ -208,6 +208,36 @@ class StageTest {
             assert w.running() == w.facts.WORLD_BAD
             assert new File(b.artifacts, RECORD + 'plan.json').exists()
         }
+        test('where the name must be confirmed, somebody is asked: by a key, a variable, the page, or what is around it') {
+            def w = new World()
+            def no = [RollbackApprovePayments: new Interrupted('no')]
+            ["'prod', confirm: true,": [:], "'prod', confirm: 'true', approve: false,": [:], "'prod',": [ROLLBACK_CONFIRM: 'true']].each { keys, global ->
+                def b = build(job: job(), world: w, answers: no, global: global, ROLL.replace("'prod',", keys))
+                assert b.result == 'ABORTED' && b.step('input'): keys
+            }
+            def b = build(job: job(), world: w, answers: no, "node { withRollback(confirm: true) { ${ROLL} } }")
+            assert b.result == 'ABORTED' && b.step('input')
+            assert w.running() == w.facts.WORLD_BAD
+            b = build(job: job(), world: w, global: [ROLLBACK_CONFIRM: 'true'], ROLL.replace("'prod',", "'prod', confirm: false,"))
+            assert b.result == 'SUCCESS' && !b.step('input')
+        }
+        test('what is neither yes nor no of approve, choose, confirm and dryRun starts nothing') {
+            ["approve: 'yes'", "approve: 'True'", 'approve: 1', "approve: 'on'", "approve: ''", 'approve: null', 'approve: [true]', "choose: 'yes'", "dryRun: 'yes'", 'dryRun: 1', "confirm: 'ja'"].each { key ->
+                def b = build(job: job(), ROLL.replace("'prod',", "'prod', ${key},"))
+                assert b.result == 'FAILURE' && b.names() == ['error']: key
+                assert b.failure.message =~ /^rollbackStage: (approve|choose|dryRun|confirm) takes true or false, not ".*"\. Nothing was started\.$/
+            }
+            def b = build(job: job(), "rollbackPipeline(service: 'payments', environment: 'prod', approve: 'yes')")
+            assert b.names() == ['error']
+            b = build(job: job(), "rollbackParameters(none: 'no')")
+            assert b.names() == ['error']
+            b = build(job: job(), "retagImage(service: 'payments', environment: 'prod', reason: 'x', dryRun: 'yes')")
+            assert b.names() == ['error']
+            [ROLLBACK_CONFIRM: 'yes', ROLLBACK_DRY_RUN: '1'].each { name, said ->
+                b = build(job: job(), global: [(name): said], ROLL)
+                assert b.names() == ['error'] && b.failure.message == "rollbackStage: ${name} takes true or false, not \"${said}\". Nothing was started.": name
+            }
+        }
         test('in a node of the caller the question is asked there') {
             def w = new World()
             def b = build(job: job(), world: w, answers: [RollbackApprovePayments: 'bob'], "node { ${ROLL.replace("'prod',", "'prod', approve: true,")} }")
