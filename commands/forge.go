@@ -3,6 +3,7 @@ package commands
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
@@ -208,8 +209,9 @@ func (e *Env) performRevert(c *cli.Context, req rollback.RevertRequest, left *ou
 		return revertFailed(err)
 	}
 	var state rollback.MergeState
-	if (sw["auto-merge"] || scoped.Revert.AutoMerge) && res.PR.State == rollback.PullOpen && !req.DryRun {
-		if state, err = forge.Merge(c.Context, res.PR.Number); err != nil {
+	wanted := (sw["auto-merge"] || scoped.Revert.AutoMerge) && res.PR.State == rollback.PullOpen && !req.DryRun
+	if wanted && res.Unverified == "" {
+		if state, err = forge.Merge(c.Context, res.PR.Number, res.Commit); err != nil {
 			res.Notes = append(res.Notes, "it is open, but could not be merged: "+err.Error())
 		} else if state.PR.State == rollback.PullMerged {
 			res.PR = state.PR
@@ -220,10 +222,15 @@ func (e *Env) performRevert(c *cli.Context, req rollback.RevertRequest, left *ou
 	}
 	left.addRevert(res)
 	if sw["json"] {
-		return e.json(res)
+		err = e.json(res)
+	} else {
+		e.printRevert(res, state, req.DryRun)
 	}
-	e.printRevert(res, state, req.DryRun)
-	return nil
+	if wanted && res.Unverified != "" && err == nil {
+		err = &rollback.Error{Exit: rollback.Pending, What: fmt.Sprintf("pull request #%d is open and was not merged: %s", res.PR.Number, res.Unverified), Production: rollback.NotChanged,
+			Next: []string{"look at what it changes; merge it if that is right: " + res.PR.URL, "or close it and run again: then the exact inverse is opened"}}
+	}
+	return err
 }
 
 // addRevert leaves the pull request.
@@ -275,7 +282,9 @@ func (e *Env) printRevert(res rollback.RevertResult, state rollback.MergeState, 
 	if res.Tip {
 		how = "the content from before, exactly: nothing came after it"
 	}
-	p.row("how", how)
+	if res.Unverified == "" {
+		p.row("how", how)
+	}
 	if len(res.Files) > 0 {
 		p.row("files", rollback.DiffStat(res.Files))
 	}
@@ -287,6 +296,9 @@ func (e *Env) printRevert(res rollback.RevertResult, state rollback.MergeState, 
 	}
 	if res.Check != "" {
 		p.row("check", res.Check)
+	}
+	if res.Unverified != "" {
+		p.line(fmt.Sprintf("! #%d is not known to be the exact inverse: %s", res.PR.Number, res.Unverified))
 	}
 	for _, n := range res.Notes {
 		p.line("! " + n)

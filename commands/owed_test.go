@@ -244,3 +244,42 @@ func TestRevertByHandNamesTheOlder(t *testing.T) {
 		t.Errorf("owed %+v", owed)
 	}
 }
+
+// A pull request says that it undoes the commit, and does something else: it is not merged, whatever was asked for, and not
+// said to be checked.
+func TestClaimIsNotMerged(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{Code: true})
+	claim := func(branch string) int {
+		_, err := n.Code.Commit(branch, fakegh.Change{Message: "undo it", Author: "payments-dev", From: "main", Files: map[string]string{"backdoor.go": "package payments\n"}})
+		must(t, err)
+		number, err := n.Code.OpenPull(fakegh.PullOptions{Head: branch, Title: "undo it", Author: "payments-dev", Body: "Rollback-Undoes: " + n.good().Commit + ".." + n.bad().Commit})
+		must(t, err)
+		return number
+	}
+	rng := rollback.Range{Good: rollback.Commit(n.good().Commit), Bad: rollback.Commit(n.bad().Commit)}
+	evil := claim(rollback.RevertBranch(rollback.BranchPrefix, rng, 1))
+	by := scoped("revert", "--commit", n.bad().Commit, "--reason", "amounts", "--auto-merge")
+	url := strings.TrimSpace(n.do(call{args: by}).wantExit(t, rollback.Pending).wantText(t, fmt.Sprintf("! #%d is not known to be the exact inverse: its content is not that of the exact inverse", evil),
+		fmt.Sprintf("pull request #%d is open and was not merged", evil), "or close it and run again").stdout)
+	run := scoped("run", "--method", "revert", "--revert-auto-merge", "true", "--reason", "amounts", "--yes")
+	n.do(call{args: run}).wantExit(t, rollback.Pending).wantText(t, "look at what it changes; merge it if that is right, else close it: "+url, "production: not changed")
+	if p := n.pull(evil); !p.Open || p.AutoMerge != "" {
+		t.Fatalf("%+v", p)
+	}
+
+	// Closed, or on a branch of any other name, it is in nobody's way.
+	must(t, n.Code.ClosePull(evil, "payments-lead"))
+	other := claim("undo-it")
+	n.do(call{args: run}).wantExit(t, 0).wantText(t, fmt.Sprintf("#%d says that it undoes the same, and is not used", other))
+	if p := n.pull(other); !p.Open || p.AutoMerge != "" {
+		t.Errorf("%+v", p)
+	}
+	if _, ok := n.Code.File("main", "backdoor.go"); ok {
+		t.Error("the backdoor was merged")
+	}
+	last := n.Code.Pulls()[len(n.Code.Pulls())-1]
+	if head, err := n.Code.Show(last.HeadSHA); err != nil || !last.Merged || len(head.Parents) != 1 || head.Parents[0] != n.bad().Commit {
+		t.Errorf("%+v, %+v, %v", last, head, err)
+	}
+}

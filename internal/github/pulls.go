@@ -70,7 +70,7 @@ func (f *Forge) closePull(ctx context.Context, number int) error {
 func (f *Forge) openFrom(ctx context.Context, head string) (rollback.PullRequest, error) {
 	list, err := f.pulls(ctx, head)
 	for _, p := range list {
-		if p.State == rollback.PullOpen {
+		if p.State == rollback.PullOpen && !p.Fork {
 			return p, err
 		}
 	}
@@ -80,7 +80,7 @@ func (f *Forge) openFrom(ctx context.Context, head string) (rollback.PullRequest
 func pull(p *gh.PullRequest) rollback.PullRequest {
 	q := rollback.PullRequest{
 		Number: p.GetNumber(), Title: p.GetTitle(), URL: p.GetHTMLURL(), Author: p.GetUser().GetLogin(), Draft: p.GetDraft(),
-		Base: p.GetBase().GetRef(), Head: p.GetHead().GetRef(), HeadCommit: rollback.Commit(p.GetHead().GetSHA()),
+		Base: p.GetBase().GetRef(), Head: p.GetHead().GetRef(), Fork: p.GetHead().GetRepo().GetID() != p.GetBase().GetRepo().GetID(), HeadCommit: rollback.Commit(p.GetHead().GetSHA()),
 		Commits: p.GetCommits(), CreatedAt: p.GetCreatedAt().Time, MergedAt: p.GetMergedAt().Time, Body: p.GetBody(), State: rollback.PullOpen,
 	}
 	if p.GetState() == "closed" {
@@ -345,11 +345,18 @@ const (
 )
 
 // Merge merges a pull request now where nothing is missing; else it has GitHub do so as soon as nothing is. It returns the
-// state afterwards: merged, queued, or with auto-merge and what is missing.
-func (f *Forge) Merge(ctx context.Context, number int) (rollback.MergeState, error) {
+// state afterwards: merged, queued, or with auto-merge and what is missing. GitHub is told which commit is meant.
+func (f *Forge) Merge(ctx context.Context, number int, head rollback.Commit) (rollback.MergeState, error) {
 	m, err := f.mergeInfo(ctx, number)
-	if err != nil || m.PR.State != rollback.PullOpen || m.Queued || m.Conflicts || m.PR.Draft {
+	if err != nil || m.PR.State != rollback.PullOpen || m.Queued {
 		return m.MergeState, err
+	}
+	if m.PR.HeadCommit != head {
+		return m.MergeState, &rollback.CallError{System: system, Op: fmt.Sprintf("merge #%d", number), Kind: rollback.Conflict,
+			Err: &rollback.HeadMoved{PR: number, Wanted: head, Found: m.PR.HeadCommit}, Fix: "run the same command again: it checks what is there now"}
+	}
+	if m.Conflicts || m.PR.Draft {
+		return m.MergeState, nil
 	}
 	if len(m.methods) == 0 {
 		return m.MergeState, &rollback.CallError{System: system, Op: fmt.Sprintf("merge #%d", number), Kind: rollback.Rejected,

@@ -124,11 +124,11 @@ func TestMerge(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, fakegh.RepositoryOptions{NoSquash: true})
 		n := w.opened("feature", map[string]string{"pay.go": "mine\n"})
-		m, err := w.Merge(t.Context(), n)
+		m, err := w.Merge(t.Context(), n, rollback.Commit(w.repo.Head("feature")))
 		if err != nil || m.PR.State != rollback.PullMerged || m.PR.MergeCommit != w.head() || m.PR.MergedAt.IsZero() {
 			t.Fatalf("%+v, %v", m, err)
 		}
-		again, err := w.Merge(t.Context(), n)
+		again, err := w.Merge(t.Context(), n, rollback.Commit(w.repo.Head("feature")))
 		if err != nil || again.PR.MergeCommit != m.PR.MergeCommit || w.server.Count("pulls/merge") != 1 {
 			t.Errorf("again: %+v, %v", again, err)
 		}
@@ -143,7 +143,7 @@ func TestMerge(t *testing.T) {
 		n := w.opened("feature", map[string]string{"pay.go": "mine\n"})
 		w.repo.Protect(fakegh.Protection{Branch: "main", Checks: []string{"ci"}})
 		for range 2 {
-			m, err := w.Merge(t.Context(), n)
+			m, err := w.Merge(t.Context(), n, rollback.Commit(w.repo.Head("feature")))
 			if err != nil || !m.AutoMerge || m.PR.State != rollback.PullOpen || !slices.Equal(m.Missing(), []string{"required check ci: has not reported"}) {
 				t.Fatalf("%+v, %v", m, err)
 			}
@@ -159,7 +159,7 @@ func TestMerge(t *testing.T) {
 		w := newWorld(t, fakegh.RepositoryOptions{})
 		n := w.opened("feature", map[string]string{"pay.go": "mine\n"})
 		w.repo.Protect(fakegh.Protection{Branch: "main", Reviews: 1})
-		m, err := w.Merge(t.Context(), n)
+		m, err := w.Merge(t.Context(), n, rollback.Commit(w.repo.Head("feature")))
 		if rollback.KindOf(err) != rollback.Rejected || !strings.Contains(rollback.FixOf(err), "allow auto-merge") || len(m.Missing()) != 1 {
 			t.Errorf("%+v, %v", m, err)
 		}
@@ -169,14 +169,14 @@ func TestMerge(t *testing.T) {
 		w := newWorld(t, fakegh.RepositoryOptions{AutoMerge: true})
 		n := w.opened("feature", map[string]string{"pay.go": "mine\n"})
 		w.repo.Protect(fakegh.Protection{Branch: "main", MergeQueue: true})
-		m, err := w.Merge(t.Context(), n)
+		m, err := w.Merge(t.Context(), n, rollback.Commit(w.repo.Head("feature")))
 		if err != nil || !m.Queued || len(m.Missing()) != 1 || !strings.Contains(m.Missing()[0], "the merge queue (position") {
 			t.Fatalf("%+v, %v, %q", m, err, m.Missing())
 		}
 		if _, err := w.repo.MergeQueued("squash"); err != nil {
 			t.Fatal(err)
 		}
-		if m, err = w.Merge(t.Context(), n); err != nil || m.PR.State != rollback.PullMerged {
+		if m, err = w.Merge(t.Context(), n, rollback.Commit(w.repo.Head("feature"))); err != nil || m.PR.State != rollback.PullMerged {
 			t.Errorf("%+v, %v", m, err)
 		}
 	})
@@ -185,7 +185,7 @@ func TestMerge(t *testing.T) {
 		w := newWorld(t, fakegh.RepositoryOptions{})
 		n := w.opened("feature", map[string]string{"pay.go": "mine\n"})
 		w.server.Inject(fake.Fault{Op: "pulls/merge", After: true, Drop: true})
-		if m, err := w.Merge(t.Context(), n); err != nil || m.PR.State != rollback.PullMerged {
+		if m, err := w.Merge(t.Context(), n, rollback.Commit(w.repo.Head("feature"))); err != nil || m.PR.State != rollback.PullMerged {
 			t.Errorf("%+v, %v", m, err)
 		}
 	})
@@ -194,7 +194,7 @@ func TestMerge(t *testing.T) {
 		w := newWorld(t, fakegh.RepositoryOptions{})
 		n := w.opened("feature", map[string]string{"pay.go": "mine\n"})
 		w.server.Inject(fake.Fault{Op: "pulls/merge", Hold: func(*httpRequest) { w.commit("feature", "more", map[string]string{"x": "y\n"}) }, Times: 1})
-		if m, err := w.Merge(t.Context(), n); rollback.KindOf(err) != rollback.Conflict || rollback.FixOf(err) == "" || m.PR.State != rollback.PullOpen {
+		if m, err := w.Merge(t.Context(), n, rollback.Commit(w.repo.Head("feature"))); rollback.KindOf(err) != rollback.Conflict || rollback.FixOf(err) == "" || m.PR.State != rollback.PullOpen {
 			t.Errorf("%+v, %v", m, err)
 		}
 	})

@@ -89,19 +89,28 @@ func (r *reverting) once(ctx context.Context) (res rollback.RevertResult, err er
 	if err := r.look(ctx); err != nil {
 		return r.res, err
 	}
-	undoes := r.res.Undoes
-	if p, ok := rollback.Adoptable(r.pulls, r.branch, r.res.Range, undoes, r.complete); ok {
-		return r.adopt(ctx, p)
+	named, other, err := r.claims(ctx)
+	if err != nil {
+		return r.res, err
+	}
+	if named != nil {
+		return r.adopt(ctx, *named), nil
 	}
 	if r.req.DryRun {
 		return r.foresee(ctx)
 	}
 	defer r.reading.Wait()
 	if err := r.compute(ctx); err != nil {
-		if p, ok := r.stands(); ok && errors.As(err, new(*rollback.RevertConflict)) {
+		if !errors.As(err, new(*rollback.RevertConflict)) {
+			return r.res, err
+		}
+		if p, ok := r.stands(); ok {
 			r.res.Outcome, r.res.PR = rollback.RevertAlready, p
 			r.res.Notes = append(r.res.Notes, "later commits changed the same lines since")
 			return r.res, nil
+		}
+		if other != nil { // only people can do this one, and somebody has
+			return r.adopt(ctx, *other), nil
 		}
 		return r.res, err
 	}
@@ -314,36 +323,118 @@ func (r *reverting) rejected(err error) error {
 	return &rollback.CallError{System: system, Op: "revert", Kind: rollback.Rejected, Err: err}
 }
 
-// adopt takes an open pull request that undoes the range already.
-func (r *reverting) adopt(ctx context.Context, p rollback.PullRequest) (rollback.RevertResult, error) {
-	r.res.Outcome, r.res.PR = rollback.RevertAdopted, p
-	r.clearTemp(ctx)
+// found is an open pull request and what was found in it.
+type found struct {
+	rollback.PullRequest
+	// commit and tree are its tip, base the commit of the branch that it is made on.
+	commit, base rollback.Commit
+	tree         string
+	why          string // it is not the exact inverse, or is not known to be; "" where it is
+}
+
+// manyClaims is how many of the pull requests that say that they undo the range are looked into.
+const manyClaims = 4
+
+// claims looks into the open pull requests that say that they undo the range. Saying so proves nothing: anybody who may push
+// a branch can. One that does is as good as our own. One that does not is left alone and named, and the exact inverse is
+// opened beside it, unless it is the very branch that people work on, or nothing else is to be had.
+func (r *reverting) claims(ctx context.Context) (named, other *found, err error) {
+	list := rollback.RevertClaims(r.pulls, r.branch, r.branchPrefix, r.res.Range, r.res.Undoes, r.complete)
+	var passed []string
+	for _, c := range list[:min(len(list), manyClaims)] {
+		f, err := r.verify(ctx, c.PullRequest)
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case f.why == "":
+			return &f, nil, nil
+		case c.Named && named == nil:
+			named = &f
+		case !c.Named:
+			passed = append(passed, fmt.Sprintf("#%d says that it undoes the same, and is not used: %s", f.Number, f.why))
+			if other == nil {
+				other = &f
+			}
+		}
+	}
+	r.res.Notes = append(r.res.Notes, passed...)
+	return named, other, nil
+}
+
+// verify finds out whether a pull request of this repository takes the range back and does nothing else: whether the tree at
+// its tip is the one that the undoing has on the commit of the branch that it is made on. Whose commits lead there does not
+// matter then.
+func (r *reverting) verify(ctx context.Context, p rollback.PullRequest) (found, error) {
+	f := found{PullRequest: p}
+	if !shaForm.MatchString(string(p.HeadCommit)) {
+		f.why = "its tip is not known"
+		return f, nil
+	}
+	var tip commit
+	var made comparison
+	err := together(
+		func() (err error) { tip, err = r.commit(ctx, p.HeadCommit); return },
+		func() (err error) { made, err = r.compare(ctx, r.res.Head, p.HeadCommit); return },
+	)
+	if err != nil {
+		return f, err
+	}
+	f.commit, f.tree, f.base = tip.Commit, tip.tree, rollback.Commit(made.MergeBase)
+	switch holds, err := r.holds(ctx, f.base, r.res.Range.Bad); {
+	case err != nil:
+		return f, err
+	case !holds || made.Total == 0:
+		f.why = "its branch does not hold what is to be undone"
+		return f, nil
+	}
+	want := r.goodTree
+	if f.base != r.res.Range.Bad {
+		if r.req.DryRun {
+			f.why = "a dry run merges nothing, so that it could not be checked"
+			return f, nil
+		}
+		if want, err = r.merge(ctx, f.base); err != nil && !errors.Is(err, errConflict) {
+			return f, err
+		}
+		if err != nil {
+			f.why = "the undoing conflicts with what came later, so that its content is somebody's own decision"
+			return f, nil
+		}
+	}
+	if f.tree != want {
+		f.why = "its content is not that of the exact inverse"
+	}
+	return f, nil
+}
+
+// holds tells whether a commit has another one among those before it.
+func (r *reverting) holds(ctx context.Context, tip, c rollback.Commit) (bool, error) {
+	if !shaForm.MatchString(string(tip)) {
+		return false, nil
+	}
+	if t, at := rollback.FindChange(r.log.line, tip), rollback.FindChange(r.log.line, c); t >= 0 && at >= t {
+		return true, nil
+	}
+	cmp, err := r.compare(ctx, c, tip)
+	return cmp.Status == "ahead" || cmp.Status == "identical", err
+}
+
+// adopt takes an open pull request for what is asked for.
+func (r *reverting) adopt(ctx context.Context, f found) rollback.RevertResult {
+	r.res.Outcome, r.res.PR, r.res.Unverified = rollback.RevertAdopted, f.PullRequest, f.why
+	r.res.Commit, r.res.Tree, r.res.Check, r.res.Signed = "", "", "", false
+	if !r.req.DryRun { // a killed run may have left its temporary branch
+		r.temp = rollback.TempBranch(r.tempPrefix, r.res.Range)
+	}
+	if f.why != "" {
+		return r.res
+	}
+	r.res.Commit, r.res.Tree, r.res.Head, r.res.Tip = f.commit, f.tree, f.base, f.base == r.res.Range.Bad
+	r.res.Check = rollback.InverseCheck(r.res.Range, f.base, f.commit)
 	if !r.req.DryRun {
 		r.supersede(ctx)
 	}
-	if !shaForm.MatchString(string(p.HeadCommit)) {
-		return r.res, nil
-	}
-	c, err := r.commit(ctx, p.HeadCommit)
-	if err != nil {
-		r.res.Notes = append(r.res.Notes, "its commit could not be read: "+err.Error())
-		return r.res, nil
-	}
-	if rng, ok := rollback.UndoesIn(c.body); ok && rng == r.res.Range && len(c.Parents) == 1 {
-		r.res.Commit, r.res.Tree = c.Commit, c.tree
-		r.res.Check = rollback.InverseCheck(rng, c.Parents[0], c.Commit)
-	} else {
-		r.res.Notes = append(r.res.Notes, "others have worked on it: it was not checked to be the exact inverse")
-	}
-	return r.res, nil
-}
-
-// clearTemp deletes the temporary branch that a killed run may have left.
-func (r *reverting) clearTemp(ctx context.Context) {
-	name := rollback.TempBranch(r.tempPrefix, r.res.Range)
-	if err := r.deleteBranch(ctx, name); err != nil {
-		r.res.Notes = append(r.res.Notes, fmt.Sprintf("the temporary branch %s could not be deleted: %v", name, err))
-	}
+	return r.res
 }
 
 // already is the result where nothing of the range is left on the branch.
@@ -447,7 +538,7 @@ func (r *reverting) compute(ctx context.Context) error {
 		r.res.Tree = r.goodTree
 		return nil
 	}
-	tree, err := r.merge(ctx)
+	tree, err := r.merge(ctx, r.res.Head)
 	if errors.Is(err, errConflict) {
 		r.reading.Wait()
 		return r.conflict(ctx)
@@ -459,8 +550,8 @@ func (r *reverting) compute(ctx context.Context) error {
 // errConflict is GitHub's word that the merge does not go by itself.
 var errConflict = errors.New("the merge conflicts")
 
-// merge has GitHub do the three-way merge on a temporary branch and returns the tree.
-func (r *reverting) merge(ctx context.Context) (string, error) {
+// merge has GitHub undo the range on a commit after it: the three-way merge, on a temporary branch. It returns the tree.
+func (r *reverting) merge(ctx context.Context, on rollback.Commit) (string, error) {
 	stand, err := r.createCommit(ctx, "create the temporary commit", "temporary: the way back of "+r.res.Range.String()+" [skip ci]", r.goodTree, r.res.Range.Bad)
 	if err != nil {
 		return "", err
@@ -471,10 +562,10 @@ func (r *reverting) merge(ctx context.Context) (string, error) {
 		if err := r.pointBranch(ctx, name, stand.Commit, true); err != nil {
 			return "", err
 		}
-		got, err := r.mergeInto(ctx, name, r.res.Head)
+		got, err := r.mergeInto(ctx, name, on)
 		said := refusalIn(err)
 		switch {
-		case err == nil && slices.Equal(got.Parents, []rollback.Commit{stand.Commit, r.res.Head}):
+		case err == nil && slices.Equal(got.Parents, []rollback.Commit{stand.Commit, on}):
 			return got.tree, nil
 		case said.status == http.StatusConflict && !said.says("empty"):
 			return "", errors.Join(errConflict, err)
@@ -547,7 +638,11 @@ func (r *reverting) open(ctx context.Context) (rollback.RevertResult, error) {
 		return r.res, err
 	}
 	if theirs.Number != 0 {
-		return r.adopt(ctx, theirs)
+		f, err := r.verify(ctx, theirs)
+		if err != nil {
+			return r.res, err
+		}
+		return r.adopt(ctx, f), nil
 	}
 	if now != r.res.Head {
 		return r.res, errRetry
@@ -562,7 +657,11 @@ func (r *reverting) open(ctx context.Context) (rollback.RevertResult, error) {
 	}
 	r.res.PR, r.res.Outcome = p, rollback.RevertOpened
 	if adopted {
-		return r.adopt(ctx, p)
+		f, err := r.verify(ctx, p)
+		if err != nil {
+			return r.res, err
+		}
+		return r.adopt(ctx, f), nil
 	}
 	r.dress(ctx)
 	r.supersede(ctx)

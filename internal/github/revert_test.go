@@ -329,9 +329,10 @@ func TestAdopt(t *testing.T) {
 		t.Fatal(n, err)
 	}
 	res, err := w.Revert(t.Context(), rollback.RevertRequest{PR: n})
-	if err != nil || res.Outcome != rollback.RevertAdopted || res.PR.Number != button || res.Check != "" || len(res.Notes) != 1 {
+	if err != nil || res.Outcome != rollback.RevertAdopted || res.PR.Number != button || res.Unverified != "" || len(res.Notes) != 0 {
 		t.Errorf("%+v, %v", res, err)
 	}
+	w.check(res, tip)
 	if err := w.repo.ClosePull(button, "octocat"); err != nil {
 		t.Fatal(err)
 	}
@@ -353,6 +354,97 @@ func TestAdopt(t *testing.T) {
 	again, err := w.Revert(t.Context(), rollback.RevertRequest{PR: n})
 	if err != nil || again.Outcome != rollback.RevertOpened || again.PR.Number == res.PR.Number || again.PR.Head != res.PR.Head {
 		t.Fatalf("%+v, %v", again, err)
+	}
+}
+
+// A pull request that says that it undoes the range is believed no more than its content. What is found to be the exact
+// inverse is as good as ours, whoever made it; anything else is never merged and never said to be checked.
+func TestClaimsAreVerified(t *testing.T) {
+	t.Parallel()
+	bad := edit(pay, map[int]string{2: "bad"})
+	backdoor := map[string]string{"backdoor.go": "package pay\n"}
+	inverse := map[string]string{"pay.go": pay}
+	for _, c := range []struct {
+		name     string
+		later    map[string]string // merged before the pull request is made
+		since    map[string]string // and after
+		named    bool              // its branch bears the name that ours has
+		commits  []map[string]string
+		update   bool // somebody brings the branch up to date
+		want     string
+		opens    bool // beside it, the exact inverse
+		conflict bool
+	}{
+		{name: "the inverse", commits: []map[string]string{inverse}},
+		{name: "the inverse, below the tip", later: map[string]string{"later.go": "x\n"}, since: map[string]string{"since.go": "x\n"}, commits: []map[string]string{inverse}},
+		{name: "the inverse in two steps", commits: []map[string]string{{"pay.go": "x\n"}, inverse}},
+		{name: "the inverse, brought up to date", since: map[string]string{"since.go": "x\n"}, commits: []map[string]string{inverse}, update: true},
+		{name: "a backdoor and nothing else", commits: []map[string]string{backdoor}, want: "not that of the exact inverse", opens: true},
+		{name: "a backdoor below the inverse", commits: []map[string]string{backdoor, inverse}, want: "not that of the exact inverse", opens: true},
+		{name: "a backdoor below the tip", later: map[string]string{"later.go": "x\n"}, commits: []map[string]string{backdoor, inverse}, want: "not that of the exact inverse", opens: true},
+		{name: "worked on", named: true, commits: []map[string]string{inverse, {"pay_test.go": "package pay\n"}}, want: "not that of the exact inverse"},
+		{name: "by hand, out of a conflict", later: map[string]string{"pay.go": edit(pay, map[int]string{2: "later"})}, commits: []map[string]string{inverse}, want: "conflicts with what came later", conflict: true},
+		{name: "by hand, on our branch", later: map[string]string{"pay.go": edit(pay, map[int]string{2: "later"})}, named: true, commits: []map[string]string{inverse}, want: "conflicts with what came later", conflict: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, fakegh.RepositoryOptions{})
+			good := w.head()
+			sha := w.push("bad change", map[string]string{"pay.go": bad})
+			rng := rollback.Range{Good: good, Bad: sha}
+			if c.later != nil {
+				w.push("later", c.later)
+			}
+			branch := "mine"
+			if c.named {
+				branch = rollback.RevertBranch(rollback.BranchPrefix, rng, 1)
+			}
+			made := w.head()
+			for _, files := range c.commits {
+				w.commit(branch, "undo it\n\n"+rng.Trailer(), files)
+			}
+			n, err := w.repo.OpenPull(fakegh.PullOptions{Head: branch, Title: "undo it", Body: rng.Trailer()})
+			w.must(err)
+			if c.since != nil {
+				made = w.push("since", c.since)
+			}
+			if c.update {
+				_, err := w.repo.Commit(branch, fakegh.Change{Message: "Merge branch 'main'", Parents: []string{"main"}, Files: c.since})
+				w.must(err)
+			} else if c.since != nil {
+				made = rollback.Commit(mustGit(t, w.repo.Dir(), nil, "rev-parse", "main~1"))
+			}
+			head := w.repo.Head(branch)
+
+			res, err := w.Revert(t.Context(), rollback.RevertRequest{Range: rng})
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch {
+			case c.opens:
+				if res.Outcome != rollback.RevertOpened || res.PR.Number == n || res.Unverified != "" || len(res.Notes) != 1 || !strings.Contains(res.Notes[0], c.want) {
+					t.Errorf("%+v", res)
+				}
+				w.check(res, w.head())
+			case c.want == "":
+				if res.Outcome != rollback.RevertAdopted || res.PR.Number != n || res.Unverified != "" || string(res.Commit) != head || res.Head != made || len(res.Notes) > 0 {
+					t.Errorf("%+v, made on %s", res, made)
+				}
+				w.proven(res)
+			default:
+				if res.Outcome != rollback.RevertAdopted || res.PR.Number != n || !strings.Contains(res.Unverified, c.want) || res.Commit != "" || res.Check != "" {
+					t.Errorf("%+v", res)
+				}
+			}
+			w.tidy()
+			if w.repo.Head(branch) != head {
+				t.Error("somebody's branch was moved")
+			}
+			// Whatever is pushed after that, it is not what was checked.
+			if m, err := w.Merge(t.Context(), n, sha); !errors.As(err, new(*rollback.HeadMoved)) || m.PR.State != rollback.PullOpen {
+				t.Errorf("%+v, %v", m, err)
+			}
+		})
 	}
 }
 

@@ -72,7 +72,10 @@ func (r *run) revert(ctx context.Context) (Outcome, string, error) {
 	for _, n := range res.Notes {
 		r.note("%s", n)
 	}
-	r.entry.Merge.PR, r.entry.Merge.URL = res.PR.Number, res.PR.URL
+	r.entry.Merge.PR, r.entry.Merge.URL, r.checked, r.unchecked = res.PR.Number, res.PR.URL, res.Commit, res.Unverified
+	if res.Unverified != "" {
+		r.note("pull request #%d is not known to be the exact inverse, and is not merged by this program: %s", res.PR.Number, res.Unverified)
+	}
 	if res.Outcome == RevertAlready {
 		if res.PR.MergeCommit == "" {
 			return "", "", &Error{Exit: r.exit(), What: "the branch does not hold what is to be undone any more, and no pull request tells which commit took it away",
@@ -93,15 +96,21 @@ func (r *run) merge(ctx context.Context) (Outcome, string, error) {
 	if m.Commit != "" {
 		return StepAlready, m.Commit.Short(), nil
 	}
-	ask := r.World.Place.Followed.AutoMerge // until the forge has taken it
+	ask := r.World.Place.Followed.AutoMerge && r.checked != "" // until the forge has taken it
 	look := func() (state MergeState, err error) {
 		if !ask {
 			return r.World.PullRequests.MergeState(ctx, m.PR)
 		}
 		act, done := acting(ctx, grace)
 		defer done()
-		state, err = r.World.PullRequests.Merge(act, m.PR)
+		state, err = r.World.PullRequests.Merge(act, m.PR, r.checked)
 		ask = err != nil
+		if errors.As(err, new(*HeadMoved)) { // what is there now may be as good, or not
+			if _, _, err := r.revert(ctx); err != nil {
+				return state, err
+			}
+			ask = r.checked != ""
+		}
 		return state, err
 	}
 	deadline := time.Now().Add(r.Limits.Merge)
@@ -109,6 +118,8 @@ func (r *run) merge(ctx context.Context) (Outcome, string, error) {
 	for {
 		state, err := look()
 		switch {
+		case errors.As(err, new(*Error)):
+			return "", "", err
 		case err != nil && !waits(err):
 			return "", "", &Error{Exit: r.exit(), What: fmt.Sprintf("pull request #%d could not be merged", m.PR), Err: err, Next: fixes(err)}
 		case err == nil && state.PR.State == PullMerged && state.PR.MergeCommit != "":
@@ -131,7 +142,12 @@ func (r *run) merge(ctx context.Context) (Outcome, string, error) {
 			}
 		}
 		if !time.Now().Before(deadline) {
-			return "", "", &Error{Exit: Pending, What: fmt.Sprintf("pull request #%d %s", m.PR, waits), Next: []string{"merge it: " + m.URL}}
+			e := &Error{Exit: Pending, What: fmt.Sprintf("pull request #%d %s", m.PR, waits), Next: []string{"merge it: " + m.URL}}
+			if r.unchecked != "" {
+				e.What += "; it is not known to be the exact inverse: " + r.unchecked
+				e.Next = []string{"look at what it changes; merge it if that is right, else close it: " + m.URL}
+			}
+			return "", "", e
 		}
 		if !pause(ctx, min(r.Limits.Slow, time.Until(deadline)+time.Millisecond)) {
 			return "", "", ctx.Err()

@@ -213,6 +213,49 @@ func TestByMergeWaits(t *testing.T) {
 			}
 		})
 	}
+	// What is not known to be the exact inverse waits for a person, whatever the configuration says.
+	for _, wait := range []time.Duration{0, time.Hour} {
+		inMerge(t, func(t *testing.T, w *world, f *forge) {
+			if _, err := f.revert(RevertRequest{Range: Range{Commit(commitOf(c)), Commit(commitOf(d))}}); err != nil {
+				t.Fatal(err)
+			}
+			f.unverified = "its content is not that of the exact inverse"
+			p := w.process("ann")
+			if p.limits.Merge = wait; wait > 0 {
+				f.pulls[0].merges = time.Now().Add(20 * time.Minute)
+				shipped(t, w, f, mustRun(t, p, byMerge), 10)
+			} else {
+				_, err := p.run(byMerge)
+				exitIs(t, err, Pending)
+				says(t, err, "it is not known to be the exact inverse: its content", NotChanged, "look at what it changes; merge it if that is right, else close it: https://github.acme.example/acme/payments/pull/10")
+			}
+			if p.asked("Merge ") > 0 || !strings.Contains(strings.Join(p.notes, "\n"), "is not merged by this program: its content") {
+				t.Errorf("asked %d times to merge; notes %v", p.asked("Merge "), p.notes)
+			}
+		})
+	}
+	// Somebody pushes to it while it is merged: it is checked again, and merged as it is then, or not.
+	for _, why := range []string{"", "its content is another"} {
+		inMerge(t, func(t *testing.T, w *world, f *forge) {
+			f.pushes = 2
+			w.before = func(_ *process, op string) {
+				if op == "Merge " {
+					f.unverified = why
+				}
+			}
+			p := w.process("ann")
+			p.limits.Merge = time.Hour
+			if why == "" {
+				shipped(t, w, f, mustRun(t, p, byMerge), 10)
+				return
+			}
+			_, err := p.run(byMerge)
+			exitIs(t, err, Pending)
+			if says(t, err, "its content is another"); p.asked("Merge ") != 1 {
+				t.Errorf("asked %d times", p.asked("Merge "))
+			}
+		})
+	}
 	// Meanwhile production is burning: the same command by tag goes on with the entry, and owes the same pull request.
 	inForge(t, func(t *testing.T, w *world, f *forge) {
 		_, err := w.process("ann").run(byMerge)

@@ -281,9 +281,13 @@ func (o *owing) merge(ctx context.Context, w World) {
 	if !w.Place.Followed.AutoMerge || w.PullRequests == nil || o.err != nil || o.res.PR.Number == 0 || o.res.PR.State != PullOpen {
 		return
 	}
+	if o.res.Commit == "" {
+		o.res.Notes = append(o.res.Notes, "it is not merged by this program: look at what it changes first")
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, followUpWait)
 	defer cancel()
-	state, err := w.PullRequests.Merge(ctx, o.res.PR.Number)
+	state, err := w.PullRequests.Merge(ctx, o.res.PR.Number, o.res.Commit)
 	if err != nil {
 		o.res.Notes = append(o.res.Notes, "auto-merge was not possible: "+err.Error())
 		return
@@ -350,6 +354,9 @@ func (r *run) settle(ctx context.Context) {
 			}
 			e.Text = how + " " + o.res.PR.URL
 			r.note("revert pull request %s: %s", how, o.res.PR.URL)
+			if o.res.Unverified != "" {
+				r.note("  it is not known to be the exact inverse: %s", o.res.Unverified)
+			}
 			for _, n := range o.res.Notes {
 				r.note("  %s", n)
 			}

@@ -31,8 +31,9 @@ type PullRequests interface {
 	// MergeState tells what still stands between a pull request and its merge.
 	MergeState(ctx context.Context, number int) (MergeState, error)
 	// Merge merges it now where nothing is missing, and otherwise asks the forge to do so when nothing is missing any more
-	// (auto-merge, or the merge queue). The state afterwards says which.
-	Merge(ctx context.Context, number int) (MergeState, error)
+	// (auto-merge, or the merge queue). The state afterwards says which. Head is the commit that was found to be right: with
+	// any other at its tip the pull request is not merged, and the error is a *HeadMoved.
+	Merge(ctx context.Context, number int, head Commit) (MergeState, error)
 }
 
 // Range is what a revert undoes: every commit after Good up to and including Bad. Both are whole commit ids.
@@ -75,6 +76,8 @@ type PullRequest struct {
 	Draft  bool      `json:"draft,omitempty"`
 	Base   string    `json:"base"` // branch it goes into
 	Head   string    `json:"head"` // branch it comes from
+	// Fork says that Head is a branch of another repository, whose owners need not be those of this one.
+	Fork bool `json:"fork,omitempty"`
 	// HeadCommit is the tip of Head, MergeCommit what landed on Base; "" until it is merged.
 	HeadCommit  Commit    `json:"headCommit,omitempty"`
 	MergeCommit Commit    `json:"mergeCommit,omitempty"`
@@ -160,13 +163,16 @@ type RevertResult struct {
 	Outcome RevertOutcome `json:"outcome"`
 	Range   Range         `json:"range"`
 	Method  MergeMethod   `json:"method,omitempty"` // of a single pull request
-	// Head is the tip of the branch that the revert was computed on; Tip says that it is Bad itself, so that the result is
+	// Head is the commit of the branch that the revert was computed on; Tip says that it is Bad itself, so that the result is
 	// the tree of Good and cannot conflict.
 	Head Commit `json:"head"`
 	Tip  bool   `json:"tip,omitempty"`
 	// PR is the pull request that undoes the range; zero in a dry run, and where the range is gone without one that is known.
 	PR PullRequest `json:"pr,omitzero"`
-	// Commit is the one commit of the pull request and Tree its content; "" where it was adopted from somebody else.
+	// Unverified says what keeps an adopted pull request from being known as the exact inverse; "" where it is one. A pull
+	// request that is not is never merged by this program.
+	Unverified string `json:"unverified,omitempty"`
+	// Commit is the tip of the pull request and Tree its content; "" where that was not found to be the exact inverse.
 	Commit Commit `json:"commit,omitempty"`
 	Tree   string `json:"tree,omitempty"`
 	// Check is the Git command that proves that the pull request is the exact inverse; "" where that is not known.
@@ -277,6 +283,16 @@ func (e *NotOnBranch) Error() string {
 		text += "; " + strings.Join(names, ", ") + " there has the same title"
 	}
 	return text
+}
+
+// HeadMoved says that a pull request was not merged because it holds something else than what was found to be right.
+type HeadMoved struct {
+	PR            int
+	Wanted, Found Commit
+}
+
+func (e *HeadMoved) Error() string {
+	return fmt.Sprintf("#%d is at %s, and %s was checked: somebody has pushed to it since", e.PR, e.Found.Short(), e.Wanted.Short())
 }
 
 // Check is one check of a pull request.
@@ -536,41 +552,52 @@ func UndoesIn(text string) (Range, bool) {
 	return Range{Commit(m[1]), Commit(m[2])}, true
 }
 
-// Adoptable finds, among pull requests into base, an open one that undoes the range already: one of ours by its trailer,
-// or one that GitHub's Revert button made for the only pull request that the range undoes (branch revert-N-…, and the
-// text says "Reverts owner/name#N").
-func Adoptable(pulls []PullRequest, base string, r Range, undoes []Change, complete bool) (PullRequest, bool) {
-	for _, p := range pulls {
-		if got, ok := UndoesIn(p.Body); ok && got == r && p.State == PullOpen && p.Base == base {
-			return p, true
-		}
-	}
-	only := 0
-	if complete {
-		for _, c := range undoes {
-			if c.PR == 0 || only != 0 && c.PR != only {
-				return PullRequest{}, false
-			}
-			only = c.PR
-		}
-	}
-	if only == 0 {
-		return PullRequest{}, false
-	}
-	said := regexp.MustCompile(fmt.Sprintf(`(?im)^Reverts (\S*#|https?://\S+/pull/)%d\s*$`, only))
-	for _, p := range pulls {
-		if p.State == PullOpen && p.Base == base && strings.HasPrefix(p.Head, fmt.Sprintf("revert-%d-", only)) && said.MatchString(p.Body) {
-			return p, true
-		}
-	}
-	return PullRequest{}, false
+// RevertClaim is an open pull request that says that it undoes a range. Whether it does is another question: anybody can write so.
+type RevertClaim struct {
+	PullRequest
+	// Named says that its branch bears the name that the revert's has, or that of GitHub's Revert button: somebody works on
+	// this very revert.
+	Named bool
 }
 
-// MergedRevert finds the newest merged pull request that says that it undoes the range.
+// RevertClaims finds, among pull requests into base, the open ones that say that they undo the range: by our trailer, or as made
+// by GitHub's Revert button for the only pull request that the range undoes (branch revert-N-…, and the text says "Reverts
+// owner/name#N"). Those on a branch of that name come first. What comes from a fork is not among them: who can push there
+// is not known.
+func RevertClaims(pulls []PullRequest, base, prefix string, r Range, undoes []Change, complete bool) []RevertClaim {
+	only := 0
+	for _, c := range undoes {
+		if !complete || c.PR == 0 || only != 0 && c.PR != only {
+			only = 0
+			break
+		}
+		only = c.PR
+	}
+	said := regexp.MustCompile(fmt.Sprintf(`(?im)^Reverts (\S*#|https?://\S+/pull/)%d\s*$`, only))
+	name := regexp.MustCompile("^" + regexp.QuoteMeta(RevertBranch(prefix, r, 1)) + "(-[0-9]+)?$")
+	var named, others []RevertClaim
+	for _, p := range pulls {
+		if p.State != PullOpen || p.Base != base || p.Fork {
+			continue
+		}
+		got, ok := UndoesIn(p.Body)
+		switch {
+		case ok && got == r && name.MatchString(p.Head):
+			named = append(named, RevertClaim{p, true})
+		case ok && got == r:
+			others = append(others, RevertClaim{p, false})
+		case only != 0 && strings.HasPrefix(p.Head, fmt.Sprintf("revert-%d-", only)) && said.MatchString(p.Body):
+			others = append(others, RevertClaim{p, true})
+		}
+	}
+	return append(named, others...)
+}
+
+// MergedRevert finds the newest merged pull request that says that it undoes the range and does not come from a fork.
 func MergedRevert(pulls []PullRequest, base string, r Range) (PullRequest, bool) {
 	var best PullRequest
 	for _, p := range pulls {
-		if got, ok := UndoesIn(p.Body); ok && got == r && p.State == PullMerged && p.Base == base && p.MergedAt.After(best.MergedAt) {
+		if got, ok := UndoesIn(p.Body); ok && got == r && p.State == PullMerged && p.Base == base && !p.Fork && p.MergedAt.After(best.MergedAt) {
 			best = p
 		}
 	}

@@ -193,10 +193,10 @@ func TestRevertTexts(t *testing.T) {
 	}
 }
 
-func TestAdoptable(t *testing.T) {
+func TestClaims(t *testing.T) {
 	t.Parallel()
 	r := Range{id(1), id(2)}
-	ours := PullRequest{Number: 50, State: PullOpen, Base: "main", Head: "anything", Body: "text\n<!--\n" + r.Trailer() + "\n-->\n"}
+	ours := PullRequest{Number: 50, State: PullOpen, Base: "main", Head: RevertBranch(BranchPrefix, r, 2), Body: "text\n<!--\n" + r.Trailer() + "\n-->\n"}
 	button := PullRequest{Number: 51, State: PullOpen, Base: "main", Head: "revert-42-feature", Body: "Reverts acme/payments#42"}
 	undoes := []Change{{Commit: id(2), PR: 42}}
 	edit := func(p PullRequest, f func(*PullRequest)) PullRequest { f(&p); return p }
@@ -205,27 +205,39 @@ func TestAdoptable(t *testing.T) {
 		pulls    []PullRequest
 		undoes   []Change
 		complete bool
-		want     int
+		want     string
 	}{
-		{"ours", []PullRequest{button, ours}, undoes, true, 50},
-		{"ours, closed", []PullRequest{edit(ours, func(p *PullRequest) { p.State = PullClosed })}, undoes, true, 0},
-		{"ours, elsewhere", []PullRequest{edit(ours, func(p *PullRequest) { p.Base = "release" })}, undoes, true, 0},
-		{"another range", []PullRequest{edit(ours, func(p *PullRequest) { p.Body = Range{id(1), id(3)}.Trailer() })}, undoes, true, 0},
-		{"the button's", []PullRequest{button}, undoes, true, 51},
-		{"the button's, of a part", []PullRequest{button}, append([]Change{{Commit: id(3), PR: 43}}, undoes...), true, 0},
-		{"the button's, and a push", []PullRequest{button}, append([]Change{{Commit: id(3)}}, undoes...), true, 0},
-		{"the button's, list cut", []PullRequest{button}, undoes, false, 0},
-		{"the button's, of another", []PullRequest{edit(button, func(p *PullRequest) { p.Body = "Reverts acme/payments#421" })}, undoes, true, 0},
-		{"a branch of that name", []PullRequest{edit(button, func(p *PullRequest) { p.Body = "mine" })}, undoes, true, 0},
+		{"ours", []PullRequest{button, ours}, undoes, true, "#50 named #51 named"},
+		{"ours, closed", []PullRequest{edit(ours, func(p *PullRequest) { p.State = PullClosed })}, undoes, true, ""},
+		{"ours, elsewhere", []PullRequest{edit(ours, func(p *PullRequest) { p.Base = "release" })}, undoes, true, ""},
+		{"another range", []PullRequest{edit(ours, func(p *PullRequest) { p.Body = Range{id(1), id(3)}.Trailer() })}, undoes, true, ""},
+		{"our trailer on another branch", []PullRequest{edit(ours, func(p *PullRequest) { p.Number, p.Head = 49, "evil" }), ours}, undoes, true, "#50 named #49"},
+		{"our trailer on a branch that begins like ours", []PullRequest{edit(ours, func(p *PullRequest) { p.Head += "-x" })}, undoes, true, "#50"},
+		{"our trailer in a fork", []PullRequest{edit(ours, func(p *PullRequest) { p.Fork = true })}, undoes, true, ""},
+		{"the button's", []PullRequest{button}, undoes, true, "#51 named"},
+		{"the button's, in a fork", []PullRequest{edit(button, func(p *PullRequest) { p.Fork = true })}, undoes, true, ""},
+		{"the button's, of a part", []PullRequest{button}, append([]Change{{Commit: id(3), PR: 43}}, undoes...), true, ""},
+		{"the button's, and a push", []PullRequest{button}, append([]Change{{Commit: id(3)}}, undoes...), true, ""},
+		{"the button's, and an older push", []PullRequest{button}, append(undoes, Change{Commit: id(3)}), true, ""},
+		{"the button's, list cut", []PullRequest{button}, undoes, false, ""},
+		{"the button's, of another", []PullRequest{edit(button, func(p *PullRequest) { p.Body = "Reverts acme/payments#421" })}, undoes, true, ""},
+		{"a branch of that name", []PullRequest{edit(button, func(p *PullRequest) { p.Body = "mine" })}, undoes, true, ""},
 	} {
-		p, ok := Adoptable(c.pulls, "main", r, c.undoes, c.complete)
-		if p.Number != c.want || ok != (c.want != 0) {
-			t.Errorf("%s: #%d, %t", c.name, p.Number, ok)
+		var got []string
+		for _, p := range RevertClaims(c.pulls, "main", BranchPrefix, r, c.undoes, c.complete) {
+			got = append(got, fmt.Sprintf("#%d", p.Number))
+			if p.Named {
+				got = append(got, "named")
+			}
+		}
+		if text := strings.Join(got, " "); text != c.want {
+			t.Errorf("%s: %q, want %q", c.name, text, c.want)
 		}
 	}
 	early := edit(ours, func(p *PullRequest) { p.State, p.MergedAt = PullMerged, time.Unix(100, 0) })
 	late := edit(early, func(p *PullRequest) { p.Number, p.MergedAt = 60, time.Unix(200, 0) })
-	if p, ok := MergedRevert([]PullRequest{ours, early, late, early}, "main", r); !ok || p.Number != 60 {
+	fork := edit(late, func(p *PullRequest) { p.Number, p.MergedAt, p.Fork = 61, time.Unix(300, 0), true })
+	if p, ok := MergedRevert([]PullRequest{ours, early, late, early, fork}, "main", r); !ok || p.Number != 60 {
 		t.Errorf("#%d", p.Number)
 	}
 }

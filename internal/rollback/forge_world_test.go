@@ -23,6 +23,8 @@ type forge struct {
 	// What the forge does.
 	conflict    *RevertConflict
 	stranger    *NotOnBranch
+	unverified  string       // why the pull request that is open is not the exact inverse
+	pushes      int          // how often somebody pushes to the pull request before it is merged
 	already     *PullRequest // what is undone is gone from the branch, by this one
 	notes       []string
 	files       []FileChange // of every revert
@@ -314,7 +316,10 @@ func (f *forge) revert(req RevertRequest) (res RevertResult, err error) {
 		switch {
 		case p.rng != rng:
 		case p.State == PullOpen:
-			res.Outcome, res.PR = RevertAdopted, p.PullRequest
+			res.Outcome, res.PR, res.Unverified, res.Commit = RevertAdopted, p.PullRequest, f.unverified, p.HeadCommit
+			if f.unverified != "" {
+				res.Commit = ""
+			}
 			return res, nil
 		case p.State == PullMerged:
 			res.Outcome, res.PR = RevertAlready, p.PullRequest
@@ -331,7 +336,7 @@ func (f *forge) revert(req RevertRequest) (res RevertResult, err error) {
 	n := 10 + len(f.pulls)
 	now := time.Now()
 	p := &pull{rng: rng, green: now.Add(f.opensAfter), PullRequest: PullRequest{Number: n, Title: "Revert", URL: fmt.Sprintf("https://github.acme.example/acme/payments/pull/%d", n),
-		State: PullOpen, Base: "main", Draft: req.Draft, Body: rng.Trailer()}}
+		State: PullOpen, Base: "main", HeadCommit: Commit(fmt.Sprintf("%040x", 0xf000000000+n)), Draft: req.Draft, Body: rng.Trailer()}}
 	if f.mergedAfter > 0 {
 		p.merges = now.Add(f.mergedAfter)
 	}
@@ -339,7 +344,7 @@ func (f *forge) revert(req RevertRequest) (res RevertResult, err error) {
 		p.closes = now.Add(f.closedAfter)
 	}
 	f.pulls = append(f.pulls, p)
-	res.Outcome, res.PR = RevertOpened, p.PullRequest
+	res.Outcome, res.PR, res.Commit = RevertOpened, p.PullRequest, p.HeadCommit
 	return res, nil
 }
 
@@ -379,11 +384,19 @@ func (g forgePort) MergeState(ctx context.Context, number int) (out MergeState, 
 	return out, err
 }
 
-func (g forgePort) Merge(ctx context.Context, number int) (out MergeState, err error) {
+func (g forgePort) Merge(ctx context.Context, number int, head Commit) (out MergeState, err error) {
 	err = g.p.call(ctx, "Merge ", true, func() error {
 		p, err := g.f.pull(number)
 		if err != nil {
 			return err
+		}
+		if g.f.pushes > 0 {
+			g.f.pushes--
+			p.HeadCommit = Commit(fmt.Sprintf("%040x", 0xd000000000+g.f.pushes))
+		}
+		if p.State == PullOpen && p.HeadCommit != head {
+			out = g.f.mergeState(p)
+			return &CallError{System: "forge", Op: "merge", Kind: Conflict, Err: &HeadMoved{PR: number, Wanted: head, Found: p.HeadCommit}}
 		}
 		if p.State == PullOpen {
 			if p.auto = true; !time.Now().Before(p.green) {

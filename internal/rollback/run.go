@@ -147,9 +147,12 @@ type run struct {
 	dumb    bool // the journal failed after production was touched; said once
 	owing   *owing
 	branch  branch
-	hints   <-chan struct{} // that something changed in the cluster; nil before anybody waits
-	sight   *sight          // what ended the rollout
-	started time.Time
+	checked Commit // tip of the revert's pull request, where that was found to be the exact inverse
+	// unchecked is why it was not.
+	unchecked string
+	hints     <-chan struct{} // that something changed in the cluster; nil before anybody waits
+	sight     *sight          // what ended the rollout
+	started   time.Time
 }
 
 // Run does the plan's steps in order. It stops at the first failure and says what state production is in.
