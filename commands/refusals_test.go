@@ -184,6 +184,10 @@ var mistakes = []mistake{
 		says: []string{"oncall@acme.example has no right to patch deployment/payments, patch statefulset/payments-worker in namespace prod", "[no-right]", "rollback permissions --service payments --environment prod --for run"}},
 	{name: "no right to restart, and somebody insists", set: mayNot("patch"), args: theRun("--accept", "no-right"), code: rollback.Refused, says: []string{"has no right to patch deployment/payments"}},
 	{name: "no right to restart, restart", set: mayNot("patch"), args: scoped("restart", "--yes"), code: rollback.Refused, says: []string{"has no right to patch deployment/payments", "--for restart"}},
+	{name: "no right to follow the rollout", set: mayNotGet("statefulsets"), code: rollback.Refused,
+		says: []string{"oncall@acme.example has no right to get statefulset/payments-worker in namespace prod", "[no-right]", "--for run"}},
+	{name: "no right to follow the rollout, restart", set: mayNotGet("deployments"), args: scoped("restart", "--yes"), code: rollback.Refused, says: []string{"has no right to get deployment/payments", "--for restart"}},
+	{name: "no right to follow the rollout, verify", set: mayNotGet("deployments"), args: scoped("verify"), code: rollback.Failed, says: []string{"the pods cannot be observed", "allow get on deployments.apps"}},
 	{name: "no right to keep the record", set: mayNot("create"), code: rollback.Refused, says: []string{"has no right to create configmaps in namespace prod", "--no-record goes without lock and undo"}},
 
 	// The world does not allow it.
@@ -240,13 +244,24 @@ func mayNot(verb string) func(*testing.T, *night) {
 	}
 }
 
+// mayNotGet takes the right to get objects of one kind of workload.
+func mayNotGet(resource string) func(*testing.T, *night) {
+	return func(t *testing.T, n *night) {
+		others := slices.DeleteFunc([]string{"deployments", "statefulsets", "daemonsets", "pods", "pods/log", "configmaps", "namespaces"}, func(r string) bool { return r == resource })
+		n.Cluster.SetUser(kube.User{Token: "oncall", Name: "oncall@acme.example", Rules: []kube.Rule{
+			{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"list", "watch", "create", "update", "patch"}}, {APIGroups: []string{"*"}, Resources: others, Verbs: []string{"get"}}}})
+	}
+}
+
 // A plan can be looked at by somebody who may not run it; it says so.
 func TestPlanWithoutTheRightToRun(t *testing.T) {
 	t.Parallel()
 	n := newNight(t, demo.Options{})
-	mayNot("patch")(t, n)
 	for _, args := range [][]string{scoped("plan"), theRun("--dry-run")} {
+		mayNot("patch")(t, n)
 		n.do(call{args: args}).wantExit(t, 0).wantText(t, "has no right to patch deployment/payments", "[no-right]", "--for run")
+		mayNotGet("deployments")(t, n)
+		n.do(call{args: args}).wantExit(t, 0).wantText(t, "has no right to get deployment/payments", "[no-right]", "--for run")
 	}
 	n.wantNothingWritten()
 }

@@ -180,7 +180,11 @@ func (s *Survey) inspectBuilds() {
 	if why := s.Place.Followed.NoBuilds; why != "" && s.Request.Act != ActLook && s.Request.Act != ActVerify {
 		s.find(Warn, "builds-unread", "builds are not asked about: "+why, "make sure that no deploy is on its way")
 	}
-	if !s.moving() || s.Request.Method == MethodRevert {
+	if s.moving() && s.Request.Method == MethodRevert {
+		s.inspectFollowed()
+		return
+	}
+	if !s.moving() {
 		return
 	}
 	if s.buildsErr != nil {
@@ -193,6 +197,20 @@ func (s *Survey) inspectBuilds() {
 		}
 		s.find(Block, "build-in-flight", text, "stop it, or wait for its end: "+b.URL)
 	}
+}
+
+// inspectFollowed tells when the build of the revert could not be followed: it is asked for before anything is merged.
+func (s *Survey) inspectFollowed() {
+	if s.buildsErr == nil {
+		return
+	}
+	severity, remedy := Warn, "they are read again after the merge"
+	switch KindOf(s.buildsErr) {
+	case Denied, NotFound, Expired, Rejected: // that does not pass
+		severity = Block
+		remedy = cmp.Or(FixOf(s.buildsErr), "what Jenkins has to allow: rollback permissions "+s.Request.Scope.flags()+" --for run")
+	}
+	s.find(severity, "builds-unread", fmt.Sprintf("the builds of %s, which ships the revert, cannot be read: %s", s.Place.Followed.Job, s.buildsErr), remedy)
 }
 
 // Undoing the code while the pods start.

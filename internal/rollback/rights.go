@@ -22,9 +22,13 @@ func (w World) rights(req Request) []Right {
 	var list []Right
 	switch req.Act {
 	case ActRun, ActRestart, ActUndo:
-		if req.Method != MethodRevert { // the build restarts
+		verbs := []string{"patch", "get"} // restart, then follow the rollout
+		if req.Method == MethodRevert {   // the build restarts
+			verbs = verbs[1:]
+		}
+		for _, verb := range verbs {
 			for _, kind := range []string{"Deployment", "StatefulSet", "DaemonSet"} {
-				list = append(list, Right{Verb: "patch", Kind: kind})
+				list = append(list, Right{Verb: verb, Kind: kind})
 			}
 		}
 	case ActRetag:
@@ -43,18 +47,21 @@ func (w World) missing(ctx context.Context, rights []Right) ([]Right, error) {
 	return w.Rights.Missing(ctx, w.Place.Namespace, rights...)
 }
 
-// missingByName asks again about the affected workloads of the kinds that may not be patched altogether: a Role can name the
-// objects it is about. Kinds that are not affected are forgotten.
+// ofWorkload tells whether the right is about workloads, which a Role may name one by one.
+func (r Right) ofWorkload() bool { return r.Kind != "ConfigMap" }
+
+// missingByName asks again about the affected workloads of the kinds for which a right is missing altogether: a Role can name
+// the objects it is about. Kinds that are not affected are forgotten.
 func (s *Survey) missingByName(ctx context.Context, w World) {
 	var ask []Right
 	for _, r := range s.missing {
 		for _, a := range s.Affected {
-			if r.Verb == "patch" && a.Ref.Kind == r.Kind {
+			if a.Ref.Kind == r.Kind {
 				ask = append(ask, Right{Verb: r.Verb, Kind: r.Kind, Name: a.Ref.Name})
 			}
 		}
 	}
-	s.missing = slices.DeleteFunc(s.missing, func(r Right) bool { return r.Verb == "patch" })
+	s.missing = slices.DeleteFunc(s.missing, Right.ofWorkload)
 	if len(ask) == 0 {
 		return
 	}
@@ -69,7 +76,7 @@ func (s *Survey) missingByName(ctx context.Context, w World) {
 // inspectRights tells which of the rights that the steps need are missing.
 func (s *Survey) inspectRights() {
 	if s.rightsErr != nil {
-		s.find(Info, "not-checked", "not checked: the right to restart and to keep the record: "+s.rightsErr.Error(), "")
+		s.find(Info, "not-checked", "not checked: the rights to restart, to follow the rollout and to keep the record: "+s.rightsErr.Error(), "")
 	}
 	if len(s.missing) == 0 {
 		return
@@ -81,7 +88,7 @@ func (s *Survey) inspectRights() {
 		switch {
 		case r.Verb == "patch" && !plan.Does(StepRestart), r.Kind == "ConfigMap" && !plan.Does(StepClaim):
 			continue
-		case slices.ContainsFunc(plan.Workloads, func(w PlannedWorkload) bool { return w.Stamped && w.Ref.Kind == r.Kind && w.Ref.Name == r.Name }):
+		case r.Verb == "patch" && slices.ContainsFunc(plan.Workloads, func(w PlannedWorkload) bool { return w.Stamped && w.Ref.Kind == r.Kind && w.Ref.Name == r.Name }):
 			continue // restarted already
 		case r.Verb == "create" && s.Version != "": // the record is there
 			continue

@@ -37,8 +37,22 @@ func TestRights(t *testing.T) {
 			says: []string{"patch statefulset/worker in"}, silent: []string{"deployment/payments"}},
 		{name: "patch of this one", req: run, lacks: onlyNamed("Deployment", "payments")},
 		{name: "patch of another", req: run, lacks: onlyNamed("Deployment", "payments"), set: func(w *world) { w.deploy("Deployment", "payments-api", 1) }, want: Block,
-			says: []string{"patch deployment/payments-api in"}, silent: []string{"deployment/payments,", "deployment/payments in"}},
-		{name: "no patch, and the target runs", req: Request{Act: ActRun, To: commitOf(d)}, lacks: func(Right) bool { return true }},
+			says: []string{"patch deployment/payments-api, get deployment/payments-api in"}, silent: []string{"deployment/payments,", "deployment/payments in"}},
+		{name: "no get", req: run, lacks: lacks("get", "Deployment"), want: Block,
+			says: []string{"deploy has no right to get deployment/payments in namespace prod", "--for run"}, silent: []string{"patch", "configmap"}},
+		{name: "no get, restart", req: restart, lacks: lacks("get", "Deployment"), want: Block, says: []string{"--for restart"}},
+		{name: "no get, undo", req: undo, lacks: lacks("get", "Deployment"), set: func(w *world) { w.rolledBack(d, c, Mitigated, time.Hour, nil); w.runs(c) }, want: Block, says: []string{"--for undo"}},
+		{name: "no get, but nothing is followed", req: retag, lacks: lacks("get", "Deployment")},
+		{name: "no get, only shown", req: Request{Act: ActRun, To: Previous, Dry: true}, lacks: lacks("get", "Deployment"), want: Warn, says: []string{"no right to get deployment/payments"}},
+		{name: "no get of a kind that is not there", req: run, lacks: lacks("get", "DaemonSet")},
+		{name: "no get, and the target runs", req: Request{Act: ActRun, To: commitOf(d)}, lacks: func(Right) bool { return true }, want: Block,
+			says: []string{"no right to get deployment/payments in"}, silent: []string{"patch", "configmap"}},
+		{name: "no get, and it is restarted already", req: run, lacks: lacks("get", "Deployment"), set: func(w *world) {
+			w.rolledBack(d, c, Interrupted, time.Hour, nil)
+			w.runs(c)
+			w.workloads[0].Stamp = "earlier"
+		}, want: Block, says: []string{"no right to get deployment/payments in"}},
+		{name: "no patch, and the target runs", req: Request{Act: ActRun, To: commitOf(d)}, lacks: lacks("patch", "Deployment")},
 		{name: "no patch, but it is restarted already", req: run, lacks: lacks("patch", "Deployment"), set: func(w *world) {
 			w.rolledBack(d, c, Interrupted, time.Hour, nil)
 			w.runs(c)
@@ -52,7 +66,7 @@ func TestRights(t *testing.T) {
 		{name: "no record can be written", req: undo, lacks: lacks("update", "ConfigMap"), set: func(w *world) { w.rolledBack(d, c, Mitigated, time.Hour, nil); w.runs(c) }, want: Block,
 			says: []string{"no right to update configmap/rollback-payments"}, silent: []string{"--no-record"}},
 		{name: "nothing at all", req: run, lacks: func(Right) bool { return true }, want: Block,
-			says: []string{"patch deployment/payments, create configmaps, update configmap/rollback-payments"}, silent: []string{"--no-record"}},
+			says: []string{"patch deployment/payments, get deployment/payments, create configmaps, update configmap/rollback-payments"}, silent: []string{"--no-record"}},
 		{name: "to look", req: Request{Act: ActLook}, lacks: func(Right) bool { return true }},
 		{name: "to verify", req: Request{Act: ActVerify}, lacks: func(Right) bool { return true }},
 		{name: "nobody knows who", req: run, lacks: lacks("patch", "Deployment"), set: func(w *world) { w.identity.User = "" }, want: Block, says: []string{"this user has no right"}},
@@ -140,13 +154,20 @@ func TestRightsUnknown(t *testing.T) {
 			t.Errorf("%v, asked %d times: %v", err, asked, s.Findings)
 		}
 	})
+	in(t, func(t *testing.T, w *world) { // a verification finds out by itself, and says nothing of production
+		p := w.process("ann")
+		p.faults = []*fault{{op: "Observe", do: refuse, kind: Denied}}
+		_, err := p.run(Request{Act: ActVerify, To: commitOf(d)})
+		exitIs(t, err, Failed)
+		says(t, err, "cannot be observed", "not changed by this command")
+	})
 	in(t, func(t *testing.T, w *world) { // without a record, and by revert, less is needed
 		w.lacks = func(r Right) bool { return r.Kind == "ConfigMap" }
 		p := w.process("ann")
 		p.noRecord = true
 		mustRun(t, p, Request{Act: ActRun, To: Previous})
 		for _, r := range w.process("bob").world().rights(Request{Scope: scope, Act: ActRun, Method: MethodRevert}) {
-			if r.Kind != "ConfigMap" {
+			if r.Verb == "patch" {
 				t.Errorf("a revert asks for the right to %s", r)
 			}
 		}

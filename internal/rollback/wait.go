@@ -94,6 +94,9 @@ func (r *run) watch(ctx context.Context, v vigil, see func([]Observation, time.T
 			return errDeadline
 		case !passing(err) && !late:
 			e := &Error{Exit: Unverified, What: "the pods cannot be observed any more", Err: err}
+			if KindOf(err) == Denied { // that tells nothing of production
+				e.Exit = r.exit()
+			}
 			if fix := FixOf(err); fix != "" {
 				e.Next = []string{fix}
 			}
