@@ -490,9 +490,9 @@ func TestJobsAreTriggered(t *testing.T) {
 	c := newControlled(t, acmeJobs)
 	c.apply("--yes", "--service", "payments", "--environment", "prod").wantExit(t, 0)
 	got := make(chan map[string]string, 1)
-	c.OnBuild(func(_ context.Context, b *fakejenkins.Build) string {
+	c.OnBuild(func(ctx context.Context, b *fakejenkins.Build) string {
 		got <- b.Parameters()
-		return "SUCCESS"
+		return onlyPlans("SUCCESS")(ctx, b)
 	})
 	args := scoped("trigger", "--reason", "it's $(late)", "--method", "revert", "--dry-run", "--accept-migrations", "--wait", "merge", "--accept", "pinned")
 	launch(t, append(c.environ(), "ROLLBACK_STATE="+filepath.Join(c.dir, "state")), c.dir, call{args: args}).wait().wantExit(t, 0)
