@@ -81,8 +81,8 @@ var steps = []step{
 		about: "Each has the name of the variable that the program reads, so nothing is translated on the way. Returns a list.",
 		keys: [][2]string{
 			{"none", "false: the job does nothing but roll back, so the method none is not offered (default: true)"},
-			{"services", "offer ROLLBACK_SERVICE with these choices; an empty list makes it a field"},
-			{"environments", "offer ROLLBACK_ENVIRONMENT with these choices; an empty list makes it a field"},
+			{"services", "offer ROLLBACK_SERVICE with these choices, a list or a text with commas; an empty one makes it a field"},
+			{"environments", "offer ROLLBACK_ENVIRONMENT with these choices, a list or a text with commas; an empty one makes it a field"},
 			{"also", "the job's own parameters, after these"},
 		},
 		examples: []string{
@@ -387,7 +387,7 @@ func (s step) help(t *testing.T) string {
 		list("The scope and where it lives; what is in rollback.yaml need not be given", settings)
 		b.WriteString("\nA key wins over its variable (ROLLBACK_ and the key in capitals: ROLLBACK_DRY_RUN), and that over the page of the job.\n" +
 			"An empty value counts as not given. An unknown key ends the build before anything runs, and so does a value other than\n" +
-			"true and false of approve, choose, confirm and dryRun.\n")
+			"true and false of approve, choose, confirm and dryRun, or one of approveWithin that is no number of minutes.\n")
 	}
 	b.WriteString("</pre>\n")
 	inner := strings.TrimSuffix(strings.TrimPrefix(b.String(), "<pre>\n"), "</pre>\n")

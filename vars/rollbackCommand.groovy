@@ -51,15 +51,17 @@ List switches() {
 
 // check refuses a key that the step does not know, and a value that it does not take, before anything runs.
 void check(String step, Map args, List own) {
-    String wrong = mistake(args, own)
+    refuse(step, mistake(args, own + settings() + agent() + ['node']))
+}
+
+void refuse(String step, String wrong) {
     if (wrong != '') {
         error(step + ': ' + wrong + ' Nothing was started.')
     }
 }
 
 // mistake is what is wrong with the keys, '' if nothing is.
-String mistake(Map args, List own) {
-    List known = own + settings() + agent() + ['node']
+String mistake(Map args, List known) {
     for (Object k : args.keySet().toList()) {
         String key = k.toString()
         if (!known.contains(key)) {
@@ -72,6 +74,12 @@ String mistake(Map args, List own) {
         }
         if (switches().contains(key) && (value instanceof List || !(text(value) in ['true', 'false']))) {
             return key + ' takes true or false, not "' + text(value) + '".'
+        }
+        if (key == 'approveWithin' && text(value) != '' && !text(value).matches('[1-9][0-9]{0,4}')) {
+            return 'approveWithin takes minutes, a whole number, not "' + text(value) + '".'
+        }
+        if (key == 'also' && value != null && !(value instanceof List)) {
+            return 'also takes a list of parameters.'
         }
     }
     return ''
@@ -140,6 +148,17 @@ String text(Object value) {
     return value.toString()
 }
 
+// words are a list, or a text with commas.
+List words(Object value) {
+    List list = []
+    for (Object word : text(value).split(',')) {
+        if (word.toString().trim() != '') {
+            list.add(word.toString().trim())
+        }
+    }
+    return list
+}
+
 // value is what a key is set to: by the caller, else by the environment, else by a parameter of the job. In the run that
 // introduces a parameter the environment does not hold it yet.
 String value(Map args, String key) {
@@ -157,7 +176,7 @@ String value(Map args, String key) {
 boolean yes(String step, Map args, String key) {
     String said = value(args, key)
     if (!(said in ['', 'true', 'false'])) {
-        error(step + ': ' + variable(key) + ' takes true or false, not "' + said + '". Nothing was started.')
+        refuse(step, variable(key) + ' takes true or false, not "' + said + '".')
     }
     return said == 'true'
 }

@@ -5,7 +5,7 @@ List own() {
 }
 
 List call(Map args = [:]) {
-    rollbackCommand.check('rollbackParameters', args, own())
+    rollbackCommand.refuse('rollbackParameters', rollbackCommand.mistake(args, own()))
     List list = []
     if (args.containsKey('services')) {
         list.add(oneOf('ROLLBACK_SERVICE', args.get('services'), 'service to roll back'))
@@ -31,8 +31,9 @@ List call(Map args = [:]) {
 }
 
 // oneOf is a parameter with these choices, or a field where there are none.
-Object oneOf(String name, List choices, String description) {
-    if (choices == null || choices.isEmpty()) {
+Object oneOf(String name, Object given, String description) {
+    List choices = rollbackCommand.words(given)
+    if (choices.isEmpty()) {
         return string(name: name, defaultValue: '', trim: true, description: description)
     }
     return choice(name: name, choices: choices, description: description)

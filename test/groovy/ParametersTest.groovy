@@ -24,6 +24,17 @@ class ParametersTest {
             assert j.definitions[1].symbol == 'string'
             assert j.definitions[2].args.choices == ['retag', 'revert', 'undo']
         }
+        test('what is offered may be a text with commas') {
+            def j = job()
+            build(job: j, "rollbackPipeline(services: ' payments, web ,', environments: 'prod')")
+            assert last.result == 'SUCCESS' && j.definitions[0].args.choices == ['payments', 'web'] && j.definitions[1].args.choices == ['prod']
+        }
+        test('rollbackParameters takes what makes the page, and nothing that it would not look at') {
+            ["service: 'payments'": 'no key "service", did you mean "services"?', 'github: true': 'no key "github".', "also: 'DEPLOY'": 'also takes a list of parameters.'].each { key, why ->
+                def b = build(job: job(), "rollbackParameters(${key})")
+                assert b.result == 'FAILURE' && b.names() == ['error'] && b.failure.message == "rollbackParameters: ${why} Nothing was started."
+            }
+        }
         test('the first build of a one-line job makes its page, and nothing else') {
             def w = new World(), j = job()
             def b = build(job: j, world: w, ONE)

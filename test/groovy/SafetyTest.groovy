@@ -105,7 +105,7 @@ class SafetyTest {
         def steps = VARS*.name*.replace('.groovy', '') - ['rollbackCommand']
         steps.each { step ->
             test("${step} refuses a key that it does not know, before anything runs") {
-                (step == 'rollbackStage' ? ['enviroment': 'environment', 'registryacount': 'registryAccount', 'kubeConfig': 'kubeconfig'] : ['servce': 'service']).each { wrong, right ->
+                (step == 'rollbackStage' ? ['enviroment': 'environment', 'registryacount': 'registryAccount', 'kubeConfig': 'kubeconfig'] : ['servce': step == 'rollbackParameters' ? 'services' : 'service']).each { wrong, right ->
                     def b = build(job: job(), step == 'withRollback' ? "withRollback(${wrong}: 'x') { echo('ran') }" : "${step}(${wrong}: 'x')")
                     assert b.result == 'FAILURE'
                     assert b.names() == ['error']

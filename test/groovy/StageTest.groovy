@@ -238,6 +238,17 @@ class StageTest {
                 assert b.names() == ['error'] && b.failure.message == "rollbackStage: ${name} takes true or false, not \"${said}\". Nothing was started.": name
             }
         }
+        test('how long to wait for an answer is a number of minutes, or nothing is started') {
+            ["'30s'", "'-1'", 0, "'1.5'", 'true', "'100000'"].each { v ->
+                def b = build(job: job(), ROLL.replace("'prod',", "'prod', approve: true, approveWithin: ${v},"))
+                assert b.names() == ['error'] && b.failure.message.contains('approveWithin takes minutes, a whole number, not "'): v
+            }
+            def w = new World(), no = [RollbackApprovePayments: new Interrupted('no')]
+            ["'7'": 7, "''": 60, 'null': 60].each { v, minutes ->
+                def b = build(job: job(), world: w, answers: no, ROLL.replace("'prod',", "'prod', approve: true, approveWithin: ${v},"))
+                assert b.step('timeout').args.time == minutes
+            }
+        }
         test('in a node of the caller the question is asked there') {
             def w = new World()
             def b = build(job: job(), world: w, answers: [RollbackApprovePayments: 'bob'], "node { ${ROLL.replace("'prod',", "'prod', approve: true,")} }")
