@@ -122,6 +122,7 @@ type call struct {
 	// stderr takes the place of the buffer, columns that of a terminal's 100.
 	stderr  *os.File
 	columns uint16
+	early   string // typed on the terminal before the program starts
 }
 
 // result is what a person sees of a call that has ended.

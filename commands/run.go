@@ -394,14 +394,15 @@ func (e *Env) agree(ctx context.Context, question string, right func(text string
 	return nil
 }
 
-// ask asks a question on the terminal and reads one line, until the program is told to stop. What comes next begins a line of
-// its own, also where nobody ended that of the question.
+// ask asks a question on the terminal and reads one line, until the program is told to stop. Only what is typed from then on
+// answers it. What comes next begins a line of its own, also where nobody ended that of the question.
 func (e *Env) ask(ctx context.Context, question string) (string, error) {
 	type reply struct {
 		text string
 		err  error
 	}
 	answered := make(chan reply, 1)
+	e.unasked()
 	fmt.Fprint(e.Stderr, question)
 	go func() { // it may outlive the question, so all it does is read
 		text, err := e.answer()
@@ -416,6 +417,14 @@ func (e *Env) ask(ctx context.Context, question string) (string, error) {
 			fmt.Fprintln(e.Stderr)
 		}
 		return r.text, r.err
+	}
+}
+
+// unasked drops what was typed before a question was on the screen: a y that was meant for something else must not move
+// production.
+func (e *Env) unasked() {
+	if f, is := e.Stdin.(*os.File); is && e.Terminal {
+		_ = dropTyped(f.Fd())
 	}
 }
 

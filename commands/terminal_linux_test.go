@@ -63,6 +63,8 @@ func sit(t *testing.T, env []string, dir string, c call) (*terminal, *process) {
 	p.Dir = dir
 	p.Stdin, p.Stdout, p.Stderr = slave, &p.stdout, slave
 	p.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
+	_, err = term.master.WriteString(c.early)
+	must(t, err)
 	must(t, p.Start())
 	_ = slave.Close()
 	go func() {
@@ -168,6 +170,42 @@ func TestTerminal(t *testing.T) {
 			n.wantState(n.untouched())
 		})
 	}
+}
+
+// What was typed before a question is on the screen does not answer it.
+func TestTypedTooEarly(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name     string
+		confirm  bool
+		args     []string
+		early    string
+		question string
+	}{
+		{name: "yes", args: scoped("run", "--reason", "amounts"), early: "y\n", question: "[y/N] "},
+		{name: "more than once, and half a line", args: scoped("run", "--reason", "amounts"), early: "y\ny\ny", question: "[y/N] "},
+		{name: "the service's name", confirm: true, args: scoped("run", "--reason", "amounts"), early: "payments\n", question: "Type payments"},
+		{name: "a reason", args: scoped("run"), early: "amounts\n", question: "Reason, for the record: "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			n := newNight(t, demo.Options{Confirm: c.confirm})
+			term, p := n.sit(call{args: c.args, early: c.early})
+			term.types(c.question, "\x04")
+			r := term.end(p).wantExit(t, rollback.Refused)
+			if strings.Count(r.stderr, c.question) != 1 {
+				t.Errorf("not asked once:\n%s", r)
+			}
+			n.wantNothingWritten()
+		})
+	}
+	t.Run("for a build", func(t *testing.T) {
+		t.Parallel()
+		k := newCI(t, asksFor(nil, approval))
+		term, p := sit(t, k.env, k.dir, call{args: theTrigger(), early: "y\n"})
+		term.types("Approve? ", "n\n")
+		term.end(p).wantExit(t, rollback.Refused).wantText(t, "turned down")
+	})
 }
 
 // ^C in the middle of a run ends it in good order; the same command goes on.

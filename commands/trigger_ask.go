@@ -90,6 +90,7 @@ func (f *follower) askParameter(in jenkins.Input, i int, values map[string]strin
 
 // put asks a question. What was typed before it answers nothing.
 func (f *follower) put(q *question, text string) {
+	f.e.unasked()
 	if f.lines == nil {
 		lines := make(chan string, 16)
 		f.lines = lines
