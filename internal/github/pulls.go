@@ -352,8 +352,7 @@ func (f *Forge) Merge(ctx context.Context, number int, head rollback.Commit) (ro
 		return m.MergeState, err
 	}
 	if m.PR.HeadCommit != head {
-		return m.MergeState, &rollback.CallError{System: system, Op: fmt.Sprintf("merge #%d", number), Kind: rollback.Conflict,
-			Err: &rollback.HeadMoved{PR: number, Wanted: head, Found: m.PR.HeadCommit}, Fix: "run the same command again: it checks what is there now"}
+		return m.MergeState, f.headMoved(number, head, m.PR.HeadCommit)
 	}
 	if m.Conflicts || m.PR.Draft {
 		return m.MergeState, nil
@@ -362,31 +361,50 @@ func (f *Forge) Merge(ctx context.Context, number int, head rollback.Commit) (ro
 		return m.MergeState, &rollback.CallError{System: system, Op: fmt.Sprintf("merge #%d", number), Kind: rollback.Rejected,
 			Err: errors.New("the repository allows no way of merging"), Fix: "allow one in the repository's settings"}
 	}
+	now := f.mergeNow
+	if m.QueueRequired { // merged past its queue, who may do that skips what the queue is for
+		now = f.enqueue
+	}
 	switch {
-	case m.Clean && m.QueueRequired:
-		err = f.enqueue(ctx, m)
 	case m.Clean:
-		err = f.mergeNow(ctx, m)
+		err = now(ctx, m)
 	case m.AutoMerge:
 		return m.MergeState, nil
 	default:
 		err = f.autoMerge(ctx, m)
 		if said := refusalIn(err); err != nil && (said.says("clean status") || said.says("unstable status")) { // it became mergeable meanwhile
-			if err = f.mergeNow(ctx, m); m.QueueRequired {
-				err = f.enqueue(ctx, m)
-			}
+			err = now(ctx, m)
 		}
 	}
-	after, readErr := f.mergeInfo(ctx, number)
-	switch {
-	case readErr != nil && err == nil:
-		return m.MergeState, readErr
-	case readErr != nil:
-		return m.MergeState, err
-	case after.PR.State == rollback.PullMerged || after.Queued || after.AutoMerge: // whatever became of our answer
-		return after.MergeState, nil
+	for n := 1; ; n++ {
+		after, readErr := f.mergeInfo(ctx, number)
+		switch {
+		case readErr != nil && err == nil:
+			return m.MergeState, readErr
+		case readErr != nil:
+			return m.MergeState, err
+		case after.PR.State == rollback.PullMerged || after.Queued || after.AutoMerge: // whatever became of our answer
+			return after.MergeState, nil
+		case after.PR.State == rollback.PullOpen && after.PR.HeadCommit != head:
+			return after.MergeState, f.headMoved(number, head, after.PR.HeadCommit)
+		case !baseMoved(err) || n == rounds || !after.Clean || f.guard.pause(ctx, computingWait) != nil:
+			return after.MergeState, err
+		}
+		m = after
+		err = now(ctx, m)
 	}
-	return after.MergeState, err
+}
+
+// headMoved is the error of a pull request that holds something else than what was to be merged.
+func (f *Forge) headMoved(number int, wanted, found rollback.Commit) error {
+	return &rollback.CallError{System: system, Op: fmt.Sprintf("merge #%d", number), Kind: rollback.Conflict,
+		Err: &rollback.HeadMoved{PR: number, Wanted: wanted, Found: found}, Fix: "run the same command again: it checks what is there now"}
+}
+
+// baseMoved tells whether a merge failed because something else was merged at the same moment.
+func baseMoved(err error) bool {
+	said := refusalIn(err)
+	return said.status == http.StatusMethodNotAllowed && said.says("base branch was modified")
 }
 
 func (f *Forge) mergeNow(ctx context.Context, m mergeInfo) error {
@@ -394,12 +412,17 @@ func (f *Forge) mergeNow(ctx context.Context, m mergeInfo) error {
 	var out struct{ Merged bool }
 	op := fmt.Sprintf("merge #%d", m.PR.Number)
 	err := f.rest(ctx, call{op: op}, http.MethodPut, fmt.Sprintf("pulls/%d/merge", m.PR.Number), in, &out)
-	if said := refusalIn(err); said.status == http.StatusConflict {
-		fixed := *asCall(err)
-		fixed.Fix = "somebody pushed to the pull request meanwhile: look at it, and run the same command again"
-		return &fixed
+	said := refusalIn(err)
+	moved := baseMoved(err)
+	if !moved && said.status != http.StatusConflict {
+		return err
 	}
-	return err
+	fixed := *asCall(err)
+	fixed.Kind, fixed.Fix = rollback.Conflict, "somebody pushed to the pull request meanwhile: look at it, and run the same command again"
+	if moved {
+		fixed.Fix = "something else was merged at the same moment: run the same command again"
+	}
+	return &fixed
 }
 
 func (f *Forge) autoMerge(ctx context.Context, m mergeInfo) error {

@@ -180,6 +180,35 @@ func TestMerge(t *testing.T) {
 			t.Errorf("%+v, %v", m, err)
 		}
 	})
+	// Who may merge past the queue does not: between the look and the call it became mergeable.
+	t.Run("queue, mergeable meanwhile", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, fakegh.RepositoryOptions{AutoMerge: true})
+		n := w.opened("feature", map[string]string{"pay.go": "mine\n"})
+		w.repo.Protect(fakegh.Protection{Branch: "main", MergeQueue: true, Checks: []string{"ci"}})
+		w.server.Inject(fake.Fault{Op: "graphql:enablePullRequestAutoMerge", Times: 1, Hold: func(*httpRequest) { w.must(w.repo.SetStatus("feature", "ci", "success")) },
+			Status: 200, Header: jsonType, Body: `{"data":{"enablePullRequestAutoMerge":null},"errors":[{"type":"UNPROCESSABLE","path":["enablePullRequestAutoMerge"],"message":"Pull request Pull request is in clean status"}]}`})
+		m, err := w.Merge(t.Context(), n, rollback.Commit(w.repo.Head("feature")))
+		if err != nil || !m.Queued || m.PR.State != rollback.PullOpen || w.server.Count("pulls/merge") != 0 {
+			t.Errorf("%+v, %v, merged directly %d times", m, err, w.server.Count("pulls/merge"))
+		}
+	})
+	// Something else is merged at the same moment: it is tried again, and does not fail for good.
+	t.Run("base moved", func(t *testing.T) {
+		t.Parallel()
+		for _, times := range []int{1, 99} {
+			w := newWorld(t, fakegh.RepositoryOptions{})
+			n := w.opened("feature", map[string]string{"pay.go": "mine\n"})
+			w.server.Inject(fake.Fault{Op: "pulls/merge", Times: times, Status: 405, Header: jsonType, Body: `{"message":"Base branch was modified. Review and try the merge again."}`})
+			m, err := w.Merge(t.Context(), n, rollback.Commit(w.repo.Head("feature")))
+			if times == 1 && (err != nil || m.PR.State != rollback.PullMerged) {
+				t.Errorf("%+v, %v", m, err)
+			}
+			if times == 99 && (rollback.KindOf(err) != rollback.Conflict || rollback.FixOf(err) == "" || m.PR.State != rollback.PullOpen || w.server.Count("pulls/merge") != rounds) {
+				t.Errorf("%+v, %v after %d tries", m, err, w.server.Count("pulls/merge"))
+			}
+		}
+	})
 	t.Run("answer lost", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, fakegh.RepositoryOptions{})

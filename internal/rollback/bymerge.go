@@ -97,19 +97,34 @@ func (r *run) merge(ctx context.Context) (Outcome, string, error) {
 		return StepAlready, m.Commit.Short(), nil
 	}
 	ask := r.World.Place.Followed.AutoMerge && r.checked != "" // until the forge has taken it
+	var refused error                                          // why it did not
+	open := false                                              // nothing was missing when it was looked at last
 	look := func() (state MergeState, err error) {
 		if !ask {
-			return r.World.PullRequests.MergeState(ctx, m.PR)
+			was := open
+			state, err = r.World.PullRequests.MergeState(ctx, m.PR)
+			open = err == nil && state.Clean
+			if refused == nil || was || !open || r.checked == "" {
+				return state, err
+			}
 		}
 		act, done := acting(ctx, grace)
 		defer done()
 		state, err = r.World.PullRequests.Merge(act, m.PR, r.checked)
 		ask = err != nil
-		if errors.As(err, new(*HeadMoved)) { // what is there now may be as good, or not
+		switch {
+		case errors.As(err, new(*HeadMoved)): // what is there now may be as good, or not
 			if _, _, err := r.revert(ctx); err != nil {
 				return state, err
 			}
 			ask = r.checked != ""
+		case KindOf(err) == Rejected, KindOf(err) == Denied: // so it is merged from here when nothing is missing, or by a person
+			if ask = false; refused == nil {
+				r.note("pull request #%d is not merged by the forge itself: %s", m.PR, err)
+			}
+			refused = err
+			state, err = r.World.PullRequests.MergeState(ctx, m.PR)
+			open = err == nil && state.Clean
 		}
 		return state, err
 	}
@@ -133,7 +148,9 @@ func (r *run) merge(ctx context.Context) (Outcome, string, error) {
 		if missing := state.Missing(); err == nil && len(missing) > 0 {
 			waits = "waits: " + strings.Join(missing, "; ")
 		} else if err != nil {
-			waits = "cannot be read: " + err.Error()
+			if waits = "cannot be read: " + err.Error(); ask {
+				waits = "is not merged yet: " + err.Error()
+			}
 		}
 		if waits != last {
 			last = waits
@@ -146,6 +163,9 @@ func (r *run) merge(ctx context.Context) (Outcome, string, error) {
 			if r.unchecked != "" {
 				e.What += "; it is not known to be the exact inverse: " + r.unchecked
 				e.Next = []string{"look at what it changes; merge it if that is right, else close it: " + m.URL}
+			} else if refused != nil {
+				e.What += "; the forge does not merge it by itself: " + refused.Error()
+				e.Next = append(e.Next, fixes(refused)...)
 			}
 			return "", "", e
 		}

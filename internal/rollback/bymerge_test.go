@@ -200,18 +200,51 @@ func TestByMergeWaits(t *testing.T) {
 			t.Errorf("asked %d times", p.asked("Merge "))
 		}
 	})
-	for _, kind := range []CallKind{Denied, Expired} { // a right that is missing does not pass, nor does a token that was refused
-		inMerge(t, func(t *testing.T, w *world, f *forge) {
-			p := w.process("ann")
-			p.limits.Merge = time.Hour
-			p.faults = []*fault{{op: "Merge ", do: refuse, kind: kind, times: -1}}
-			_, err := p.run(byMerge)
-			exitIs(t, err, Failed)
-			says(t, err, "pull request #10 could not be merged", string(kind), NotChanged, "run again when the cause is gone")
-			if p.asked("Merge ") != 1 {
-				t.Errorf("%s: asked %d times", kind, p.asked("Merge "))
-			}
-		})
+	inMerge(t, func(t *testing.T, w *world, f *forge) { // a token that was refused does not pass
+		p := w.process("ann")
+		p.limits.Merge = time.Hour
+		p.faults = []*fault{{op: "Merge ", do: refuse, kind: Expired, times: -1}}
+		_, err := p.run(byMerge)
+		exitIs(t, err, Failed)
+		says(t, err, "pull request #10 could not be merged", string(Expired), NotChanged, "run again when the cause is gone")
+		if p.asked("Merge ") != 1 {
+			t.Errorf("asked %d times", p.asked("Merge "))
+		}
+	})
+	// A forge that does not merge by itself, for a setting or a right: what is missing is named, and it is waited for.
+	for _, kind := range []CallKind{Denied, Rejected} {
+		for _, tt := range []struct {
+			name  string
+			wait  time.Duration
+			times int           // how often it refuses
+			by    time.Duration // a person merges it
+			asked int
+		}{
+			{"no waiting", 0, -1, 0, 1},
+			{"merged from here when nothing is missing", time.Hour, 1, 0, 2},
+			{"merged by a person", time.Hour, -1, 40 * time.Minute, 2},
+			{"merged by nobody", time.Hour, -1, 0, 2},
+		} {
+			inMerge(t, func(t *testing.T, w *world, f *forge) {
+				f.opensAfter, f.gates, f.mergedAfter = 20*time.Minute, []Check{{Name: "unit tests", State: "pending", Required: true}}, tt.by
+				p := w.process("ann")
+				p.limits.Merge = tt.wait
+				p.faults = []*fault{{op: "Merge ", do: refuse, kind: kind, times: tt.times}}
+				if tt.wait > 0 && (tt.times > 0 || tt.by > 0) {
+					shipped(t, w, f, mustRun(t, p, byMerge), 10)
+				} else {
+					_, err := p.run(byMerge)
+					exitIs(t, err, Pending)
+					says(t, err, "the forge does not merge it by itself: ", string(kind), NotChanged, "merge it: https://github.acme.example/acme/payments/pull/10")
+					if tt.wait == 0 {
+						says(t, err, "pull request #10 waits: required check unit tests: pending")
+					}
+				}
+				if got := p.asked("Merge "); got != tt.asked || !strings.Contains(strings.Join(p.notes, "\n"), "pull request #10 is not merged by the forge itself: ") {
+					t.Errorf("%s, %s: asked %d times, notes %v", tt.name, kind, got, p.notes)
+				}
+			})
+		}
 	}
 	// What is not known to be the exact inverse waits for a person, whatever the configuration says.
 	for _, wait := range []time.Duration{0, time.Hour} {
