@@ -61,7 +61,7 @@ var (
 		name string
 		keys ordered
 	}{
-		{"prod", ordered{{"namespace", "'prod'"}, {"confirm", "true"}, {"registryKind", "'ecr'"}, {"registryAccount", "'123456789012'"}, {"registryRegion", "'eu-west-1'"}, {"clusterContext", "'prod'"}}},
+		{"prod", ordered{{"namespace", "'prod'"}, {"confirm", "true"}, {"approve", "true"}, {"registryKind", "'ecr'"}, {"registryAccount", "'123456789012'"}, {"registryRegion", "'eu-west-1'"}, {"clusterContext", "'prod'"}}},
 		{"staging", ordered{{"namespace", "'staging'"}, {"registryKind", "'ecr'"}, {"registryAccount", "'123456789012'"}, {"registryRegion", "'eu-west-1'"}, {"clusterContext", "'staging'"}}},
 	}
 )

@@ -135,7 +135,7 @@ func TestJobsApply(t *testing.T) {
 	}
 	p := c.job("rollback/prod/web")
 	want := "@Library('rollback') _\n\nrollbackPipeline(\n    service: 'web',\n    environment: 'prod',\n    repo: 'acme/web-app',\n    image: 'frontend/web',\n" +
-		"    job: 'deploy/web',\n    namespace: 'prod',\n    confirm: true,\n    registryKind: 'ecr',\n    registryAccount: '123456789012',\n    registryRegion: 'eu-west-1',\n" +
+		"    job: 'deploy/web',\n    namespace: 'prod',\n    confirm: true,\n    approve: true,\n    registryKind: 'ecr',\n    registryAccount: '123456789012',\n    registryRegion: 'eu-west-1',\n" +
 		"    clusterContext: 'acme-prod',\n    jenkinsUrl: '" + c.url + "',\n    jenkinsUser: 'rollback'\n)"
 	if d := cmp.Diff(want, p.Script); d != "" {
 		t.Errorf("the script (-want +got):\n%s", d)
@@ -261,6 +261,33 @@ func TestJobsChangedByHand(t *testing.T) {
 				t.Errorf("%+v", p)
 			}
 		})
+	}
+}
+
+// What the jobs ask of people is in rollback.yaml: confirm makes each wait for a yes, and the rest is said by itself.
+func TestJobsThatAsk(t *testing.T) {
+	t.Parallel()
+	c := newControlled(t, strings.Replace(acmeJobs, "user: rollback}", `user: rollback, approve: true, choose: true, submitter: ["{service}-leads", "it's me"]}`, 1))
+	c.apply("--yes").wantExit(t, 0)
+	for name, want := range map[string]string{
+		"rollback/prod/web":         "confirm: true, approve: true, choose: true, submitter: 'web-leads,it\\'s me'",
+		"rollback/staging/payments": "approve: true, choose: true, submitter: 'payments-leads,it\\'s me'",
+	} {
+		var asks []string
+		for l := range strings.SplitSeq(c.job(name).Script, "\n") {
+			l = strings.TrimSuffix(strings.TrimSpace(l), ",")
+			if key, _, _ := strings.Cut(l, ":"); slices.Contains([]string{"confirm", "approve", "choose", "submitter"}, key) {
+				asks = append(asks, l)
+			}
+		}
+		if got := strings.Join(asks, ", "); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+	c.write(acmeJobs)
+	c.apply("--yes").wantExit(t, 0).wantText(t, "4 updated")
+	if p := c.job("rollback/staging/payments"); strings.Contains(p.Script, "approve") {
+		t.Errorf("nobody wants to be asked:\n%s", p.Script)
 	}
 }
 

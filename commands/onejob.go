@@ -21,6 +21,9 @@ import (
 // whereJobs are the settings that say where the job is, not what it does.
 var whereJobs = []string{"jenkins.rollbackJob", "jenkins.library"}
 
+// ownKeys are the settings that are about the job itself, by the keys that the library's step has for them.
+var ownKeys = map[string]string{"jenkins.approve": "approve", "jenkins.choose": "choose", "jenkins.submitter": "submitter"}
+
 // pipelineOf is the job of a scope. paths are the settings that were left out: files of this machine mean nothing to the one
 // that builds.
 func pipelineOf(s config.Scoped) (job jenkins.Pipeline, paths []string) {
@@ -32,10 +35,14 @@ func pipelineOf(s config.Scoped) (job jenkins.Pipeline, paths []string) {
 		case x.Origin == "built in", x.Value == names.Replace(setting.Default), slices.Contains(whereJobs, x.Key):
 		case setting.Path:
 			paths = append(paths, x.Key)
+		case x.Key == "jenkins.approve" && s.Confirm: // it stands behind confirm already
 		case setting.Type == config.Bool:
-			keys = append(keys, [2]string{camel(setting.Flag), x.Value})
+			keys = append(keys, [2]string{keyOf(setting), x.Value})
 		default:
-			keys = append(keys, [2]string{camel(setting.Flag), literal(x.Value)})
+			keys = append(keys, [2]string{keyOf(setting), literal(x.Value)})
+		}
+		if x.Key == "confirm" && s.Confirm { // a build has no terminal to ask for the service's name on
+			keys = append(keys, [2]string{"approve", "true"})
 		}
 	}
 	return marked(jenkins.Pipeline{
@@ -67,6 +74,14 @@ func definitions() []jenkins.JobParameter {
 		list = append(list, jenkins.JobParameter{Class: classes[p.Kind], Name: p.Name, Description: p.Description, Default: p.Default, Choices: p.Choices})
 	}
 	return list
+}
+
+// keyOf is a setting as the library's steps know it.
+func keyOf(s config.Setting) string {
+	if own, ok := ownKeys[s.Key]; ok {
+		return own
+	}
+	return camel(s.Flag)
 }
 
 // camel is a flag as the library's steps know it: registry-account is registryAccount.

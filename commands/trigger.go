@@ -25,6 +25,7 @@ import (
 
 var (
 	optApprove  = option{name: "approve", usage: "answer the job's approvals with yes; a choice of target is left to a person", flag: true}
+	optSure     = option{name: optYes.name, usage: "do not ask for the service's name before it is started, where the environment has confirm", flag: true}
 	optNoFollow = option{name: "no-follow", usage: "only start it, print its link and stop with exit code 3", flag: true}
 )
 
@@ -39,11 +40,11 @@ func (e *Env) triggerCommand() *cli.Command {
 	return &cli.Command{
 		Name: "trigger", Category: act, Usage: "start the rollback job in Jenkins, follow it, and answer what it asks",
 		Description: "For a laptop without access to the cluster: the job (jenkins.rollbackJob) runs with these flags as its parameters. Shows what\n" +
-			"it waits for, its log as it grows, and asks here what the build asks: the target by number, the approval with y or, where\n" +
-			"the environment has confirm, with the service's name. The exit code is that of the rollback in the build, by the record that\n" +
+			"it waits for, its log as it grows, and asks here what the build asks: the target by number, the approval with y. Where the\n" +
+			"environment has confirm, the service's name is asked for, before anything is started and by an approval. The exit code is that of the rollback in the build, by the record that\n" +
 			"the build leaves; one that leaves none proves nothing, however it ended: exit 4. ^C asks whether to abort the build; left\n" +
 			"alone it goes on, and the same command follows it again instead of starting a second one.",
-		Flags: e.scopeFlags(slices.Concat(passedOn, []option{optApprove, optNoFollow, optJSON})...),
+		Flags: e.scopeFlags(slices.Concat(passedOn, []option{optSure, optApprove, optNoFollow, optJSON})...),
 		Action: func(c *cli.Context) error {
 			t, err := e.newTrigger(c)
 			if err != nil {
@@ -62,6 +63,7 @@ type trigger struct {
 	scope   rollback.Scope
 	job     string
 	confirm bool
+	yes     bool              // the name that confirm asks for was given in advance
 	values  map[string]string // parameters that were given
 	dry     bool
 	approve bool
@@ -77,11 +79,11 @@ type trigger struct {
 
 // newTrigger reads flags and configuration. Nothing is asked of Jenkins.
 func (e *Env) newTrigger(c *cli.Context) (*trigger, error) {
-	sw, err := e.switches(c, optDryRun, optMigrate, optApprove, optNoFollow, optJSON)
+	sw, err := e.switches(c, optDryRun, optMigrate, optSure, optApprove, optNoFollow, optJSON)
 	if err != nil {
 		return nil, err
 	}
-	t := &trigger{e: e, values: map[string]string{}, dry: sw[optDryRun.name], approve: sw[optApprove.name], only: sw[optNoFollow.name], json: sw[optJSON.name]}
+	t := &trigger{e: e, values: map[string]string{}, dry: sw[optDryRun.name], yes: sw[optSure.name], approve: sw[optApprove.name], only: sw[optNoFollow.name], json: sw[optJSON.name]}
 	for _, o := range passedOn {
 		switch {
 		case o.flag && (sw[o.name] || c.IsSet(o.name)):
@@ -133,6 +135,35 @@ func (t *trigger) askReason() error {
 		return &rollback.Error{Exit: rollback.Usage, What: "no reason given", Production: rollback.NotChanged,
 			Next: []string{`--reason "errors after 9f2c1ab" (or ROLLBACK_REASON)`}}
 	}
+	for t.values[name] == "" {
+		text, err := t.askFirst("Reason, for the record: ", "no reason given")
+		if err != nil {
+			return err
+		}
+		t.values[name] = text
+	}
+	return nil
+}
+
+// agree asks for the service's name before a build is started, where the environment has confirm: whether the job asks for an
+// approval is not known from here.
+func (t *trigger) agree() error {
+	if !t.confirm || t.yes || t.dry {
+		return nil
+	}
+	if !t.e.Terminal {
+		return &rollback.Error{Exit: rollback.Usage, What: fmt.Sprintf("%s has confirm, and there is no terminal to ask on", t.scope), Production: rollback.NotChanged,
+			Next: []string{"--yes to start it without asking, or --dry-run to see the plan only"}}
+	}
+	text, err := t.askFirst(fmt.Sprintf("Type %s to start the rollback of %s: ", t.scope.Service, t.scope), "not confirmed")
+	if err == nil && text != t.scope.Service {
+		err = &rollback.Error{Exit: rollback.Refused, What: "not confirmed, so nothing was started", Production: rollback.NotChanged}
+	}
+	return err
+}
+
+// askFirst asks on the terminal before there is a build. lack is what is missing when somebody gives up.
+func (t *trigger) askFirst(question, lack string) (string, error) {
 	t.slow.Stop()
 	defer t.slow.Reset(silence)
 	type reply struct {
@@ -140,23 +171,17 @@ func (t *trigger) askReason() error {
 		err  error
 	}
 	answered := make(chan reply, 1)
-	for t.values[name] == "" {
-		go func() {
-			text, err := t.e.ask(context.Background(), "Reason, for the record: ") // what ends the wait is told below
-			answered <- reply{text, err}
-		}()
-		select {
-		case r := <-answered:
-			if r.err != nil {
-				return r.err
-			}
-			t.values[name] = r.text
-		case <-t.signals:
-			fmt.Fprintln(t.e.Stderr)
-			return &rollback.Error{Exit: rollback.Refused, What: "no reason given, so nothing was started", Production: rollback.NotChanged}
-		}
+	go func() {
+		text, err := t.e.ask(context.Background(), question) // what ends the wait is told below
+		answered <- reply{text, err}
+	}()
+	select {
+	case r := <-answered:
+		return r.text, r.err
+	case <-t.signals:
+		fmt.Fprintln(t.e.Stderr)
+		return "", &rollback.Error{Exit: rollback.Refused, What: lack + ", so nothing was started", Production: rollback.NotChanged}
 	}
-	return nil
 }
 
 // again is the command that follows the same build: the same request.
@@ -171,6 +196,9 @@ func (t *trigger) again() string {
 		default:
 			text += " --" + o.name + " " + shellQuote(v)
 		}
+	}
+	if t.yes {
+		text += " --yes"
 	}
 	if t.approve {
 		text += " --approve"
@@ -307,6 +335,9 @@ func (t *trigger) start(ctx context.Context, values map[string]string) (rollback
 			return b, nil
 		}
 		t.screen.line(fmt.Sprintf("! %s is %s already: %s", b, b.State, t.ctl.Page(b)))
+	}
+	if err := t.agree(); err != nil {
+		return rollback.Build{}, err
 	}
 	if note.ID == "" {
 		note.ID = request + "-" + rollback.NewID(time.Now())

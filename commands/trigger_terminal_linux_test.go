@@ -26,6 +26,7 @@ func TestTriggerOnATerminal(t *testing.T) {
 	both := []jenkins.Input{choice, approval}
 	safe := theTrigger("--config", "confirm.yaml")
 	several := jenkins.Input{ID: "RollbackMore", Message: "More?\nTell.", Parameters: []jenkins.Parameter{{Kind: "Boolean", Name: "LOUD"}, {Kind: "String", Name: "NOTE", Default: "none"}, choice.Parameters[0]}}
+	const first = "Type payments to start the rollback of payments/prod: "
 	const no, name, number = "Approve? No ends the build. [y/N] ", "Type payments to approve; anything else ends the build: ", "Number [1-2]: "
 	for _, c := range []struct {
 		name      string
@@ -40,8 +41,9 @@ func TestTriggerOnATerminal(t *testing.T) {
 		{name: "yes", inputs: both[1:], args: theTrigger(), dialogue: []string{no, "y\n"}, got: []string{"map[BY:rollback]"}, says: []string{"Roll back payments to a57fbe7?", "◎ answered", "\x1b[32m✔ "}, not: []string{"  Roll back payments to a57fbe7?"}},
 		{name: "no", inputs: both[1:], args: theTrigger(), dialogue: []string{no, "n\n"}, code: rollback.Refused, says: []string{"turned down", "ended ABORTED at its question, before anything was run", "production: not changed"}},
 		{name: "enter", inputs: both[1:], args: theTrigger(), dialogue: []string{no, "\n"}, code: rollback.Refused},
-		{name: "the service's name", inputs: both[1:], args: safe, dialogue: []string{name, "payments\n"}, got: []string{"map[BY:rollback]"}},
-		{name: "yes in place of the name", inputs: both[1:], args: safe, dialogue: []string{name, "yes\n"}, code: rollback.Refused},
+		{name: "the service's name", inputs: both[1:], args: safe, dialogue: []string{first, "payments\n", name, "payments\n"}, got: []string{"map[BY:rollback]"}},
+		{name: "yes in place of the name", inputs: both[1:], args: safe, dialogue: []string{first, "payments\n", name, "yes\n"}, code: rollback.Refused},
+		{name: "the start was agreed to in advance", inputs: both[1:], args: append(safe, "--yes"), dialogue: []string{name, "payments\n"}, got: []string{"map[BY:rollback]"}, not: []string{first}},
 		{name: "a number", inputs: both, args: theTrigger(), dialogue: []string{number, "2\n", no, "yes\n"}, got: []string{"map[ROLLBACK_TO:3c5d9a2  Codes (bob) #2]", "map[BY:rollback]"},
 			says: []string{"  Where to?", "   1  a57fbe7  Rates (alice) #3", "   2  3c5d9a2  Codes (bob) #2"}},
 		{name: "numbers that are none", inputs: both[:1], args: theTrigger(), dialogue: []string{number, "0\n", number + "0\r\n" + number, "3\n", number + "3\r\n" + number, "\n", number + "\r\n" + number, "1\n"}, got: []string{"map[ROLLBACK_TO:a57fbe7  Rates (alice) #3]"}},
@@ -83,6 +85,21 @@ func TestTriggerOnATerminal(t *testing.T) {
 			}
 			k.wantBuilds(1)
 		})
+	}
+}
+
+// Where the environment has confirm, nothing is started before the service's name was typed, whatever the job asks later.
+func TestTriggerUnconfirmed(t *testing.T) {
+	t.Parallel()
+	for _, keys := range []string{"y\n", "\n", "\x03", "\x04"} {
+		k := newCI(t, leaves(0, "SUCCESS"))
+		term, p := k.sit(nil, theTrigger("--config", "confirm.yaml")...)
+		term.types("Type payments to start the rollback of payments/prod: ", keys)
+		term.end(p).wantExit(t, rollback.Refused).wantText(t, "production: not changed")
+		k.wantBuilds(0)
+		if n := k.notes(); len(n) > 0 {
+			t.Errorf("left %v", n)
+		}
 	}
 }
 

@@ -201,6 +201,7 @@ func TestTriggerRefusals(t *testing.T) {
 		{name: "a service that the page lacks", args: theTrigger(), change: func(j *jenkins.Job) {
 			j.Parameters = append([]jenkins.Parameter{{Kind: "Choice", Name: "ROLLBACK_SERVICE", Choices: []string{"web"}}}, j.Parameters...)
 		}, says: []string{`ROLLBACK_SERVICE="payments" is not one of its choices (web)`}},
+		{name: "confirm, and nobody to ask", args: theTrigger("--config", "confirm.yaml", "--approve"), says: []string{"payments/prod has confirm, and there is no terminal to ask on", "next: --yes to start it without asking"}},
 		{name: "switched off", args: theTrigger(), change: func(j *jenkins.Job) { j.Disabled = true }, code: rollback.Failed, says: []string{"the job is disabled", "nothing was started"}},
 		{name: "no right to build", args: theTrigger(), then: func(k *ci) { k.Deny("Job/Build") }, code: rollback.Failed, says: []string{"Job/Build", "nothing was started"}},
 	} {
@@ -310,6 +311,22 @@ func TestTriggerMirrors(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Where the environment has confirm, a build is started unasked only by whoever says so, and a dry run changes nothing.
+func TestTriggerConfirmed(t *testing.T) {
+	t.Parallel()
+	k := newCI(t, leaves(3, "UNSTABLE", "message=waits"))
+	k.do(theTrigger("--config", "confirm.yaml", "--yes")...).wantExit(t, rollback.Pending)
+	k.launch([]string{"ROLLBACK_YES=true"}, theTrigger("--config", "confirm.yaml")...).wait().wantExit(t, rollback.Pending)
+	k.do(theTrigger("--config", "confirm.yaml", "--dry-run")...).wantExit(t, rollback.Pending)
+	k.wantBuilds(3)
+
+	// Whoever comes back to a build that was started is not asked again, as nothing is started.
+	k = newCI(t, jenkins.Manual)
+	k.do(theTrigger("--config", "confirm.yaml", "--yes", "--no-follow")...).wantExit(t, rollback.Pending).wantText(t, "follow it again: rollback trigger --service payments --environment prod --reason amounts --yes")
+	k.do(theTrigger("--config", "confirm.yaml", "--no-follow")...).wantExit(t, rollback.Pending).wantText(t, "was started by an earlier call")
+	k.wantBuilds(1)
 }
 
 // What is given arrives under the names of the variables, from flags as from variables; what is not given is left to the job.

@@ -17,6 +17,7 @@ List settings() {
         'clusterInCluster', 'clusterServer', 'clusterUid',
         'githubUrl', 'githubTokenEnv', 'githubApp', 'githubInstallation', 'githubKeyFile',
         'jenkinsUrl', 'jenkinsUser', 'jenkinsTokenEnv', 'jenkinsCaFile', 'jenkinsCommitParameter', 'jenkinsWebhook', 'jenkinsRollbackJob', 'jenkinsLibrary',
+        'jenkinsApprove', 'jenkinsChoose', 'jenkinsSubmitter',
         'revertDue', 'revertLabels', 'revertReviewers', 'revertDraft', 'revertAutoMerge', 'revertMigrations',
         'strictServices',
     ]

@@ -9,7 +9,7 @@ def services = [
     web: [repo: 'acme/web-app', image: 'frontend/web', job: 'deploy/web'],
 ]
 def environments = [
-    prod: [namespace: 'prod', confirm: true, registryKind: 'ecr', registryAccount: '123456789012', registryRegion: 'eu-west-1', clusterContext: 'prod'],
+    prod: [namespace: 'prod', confirm: true, approve: true, registryKind: 'ecr', registryAccount: '123456789012', registryRegion: 'eu-west-1', clusterContext: 'prod'],
     staging: [namespace: 'staging', registryKind: 'ecr', registryAccount: '123456789012', registryRegion: 'eu-west-1', clusterContext: 'staging'],
 ]
 

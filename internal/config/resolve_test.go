@@ -298,6 +298,8 @@ func TestResolveWithoutFile(t *testing.T) {
 		{"jenkins.webhook", "1m", "built in"},
 		{"jenkins.rollbackJob", "rollback/prod/payments", "built in"},
 		{"jenkins.library", "rollback", "built in"},
+		{"jenkins.approve", "false", "built in"},
+		{"jenkins.choose", "false", "built in"},
 		{"revert.due", "1h", "built in"},
 		{"revert.labels", "rollback", "built in"},
 		{"revert.draft", "false", "built in"},

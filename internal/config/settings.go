@@ -105,6 +105,10 @@ var Settings = complete([]Setting{
 		Environment: true, Service: true, check: checkJob},
 	{Key: "jenkins.library", Usage: "name of the shared library in Jenkins, with @version to pin one", Default: "rollback", Example: "rollback@v1",
 		check: checkLibrary, form: libraryForm},
+	{Key: "jenkins.approve", Type: Bool, Usage: "in the jobs that jobs apply makes: show the plan and wait for a yes; where confirm is set they always do", Default: "false", Example: "true"},
+	{Key: "jenkins.choose", Type: Bool, Usage: "in those jobs: ask which version to go back to", Default: "false", Example: "true"},
+	{Key: "jenkins.submitter", Type: List, Usage: "in those jobs: users and groups that may choose and approve, instead of everybody who may build", Example: "{service}-leads",
+		Environment: true, Service: true, check: checkWord},
 
 	{Key: "revert.due", Type: Duration, Usage: "how soon after a rollback the revert must be merged", Default: "1h", Example: "1h", check: checkTimeout},
 	{Key: "revert.labels", Type: List, Usage: "labels of the revert pull request", Default: "rollback", Example: "rollback", check: checkWord},

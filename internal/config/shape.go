@@ -77,6 +77,10 @@ type Jenkins struct {
 	Webhook     time.Duration `yaml:"webhook"`
 	RollbackJob string        `yaml:"rollbackJob"`
 	Library     string        `yaml:"library"`
+	// What the jobs that we make ask of people; see jobs apply.
+	Approve   bool     `yaml:"approve"`
+	Choose    bool     `yaml:"choose"`
+	Submitter []string `yaml:"submitter"`
 }
 
 // Revert says what the revert pull request looks like, and by when it must be merged.
