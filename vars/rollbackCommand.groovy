@@ -299,15 +299,38 @@ Map parse(String lines) {
 // act is a whole step of one command: checked keys, an agent, the command, its files, its outcome.
 Map act(String step, String command, Map args, List own, List and) {
     check(step, args, own)
+    boolean changes = command != 'verify' && !(own.contains('dryRun') && yes(step, args, 'dryRun'))
     Map result = [:]
     within(args) {
-        try {
-            result = perform(command: command, args: args, own: own, file: 'result.txt', and: and)
-        } finally {
-            keep(args)
-        }
+        result = attempt(command: command, args: args, own: own, file: 'result.txt', and: and, changes: changes)
     }
     return finish(step, args, result)
+}
+
+// attempt is perform for a command whose files are kept, whatever happens. One that changes production is in the description of
+// the build before it starts: where the build is aborted, or its agent is lost, nobody may read that nothing was done.
+Map attempt(Map o) {
+    Map result = [:]
+    boolean done = false
+    if (o.changes) {
+        describe(begun(o.args))
+    }
+    try {
+        result = perform(o)
+        done = true
+    } finally {
+        // What fails here hides neither the outcome nor why the build ends: an agent that is gone has no files.
+        catchError(buildResult: 'SUCCESS', stageResult: 'SUCCESS', catchInterruptions: false, message: 'rollback: the files of ' + scope(o.args) + ' are not in the archive') {
+            keep(o.args)
+            if (o.changes && !done) {
+                Map left = parse(readFile(folder(o.args) + '/' + o.file))
+                if (left.get('exit') != null) {
+                    describe(verdict(o.args, left), begun(o.args))
+                }
+            }
+        }
+    }
+    return result
 }
 
 // look is a whole step of a command that only reads: it leaves the build's description alone.
@@ -331,27 +354,57 @@ void keep(Map args) {
 // finish makes the outcome of a command that of the build: 0 success, 3 unstable, all others a failure.
 Map finish(String step, Map args, Map result) {
     String exit = result.get('exit')
-    String message = result.get('message') ?: 'exit code ' + exit
-    String link = result.get('pullRequest') ?: ''
-    String said = scope(args) + ': ' + message + (link && !message.contains(link) ? ' ' + link : '')
-    if (exit == '0') {
-        describe(said)
-    } else if (exit == '3') {
-        describe('PENDING ' + said)
-        unstable('PENDING, build again to go on: ' + said)
-    } else if (exit == '4' || exit.toInteger() > 128) { // above 128 the program was killed, and nobody knows
+    describe(verdict(args, result), begun(args))
+    if (exit == '3') {
+        unstable('PENDING, build again to go on: ' + said(args, result))
+    } else if (unproven(exit)) {
         String state = result.get('production') ?: 'not known'
-        describe('PRODUCTION CHANGED, NOT VERIFIED: ' + said)
-        error('PRODUCTION CHANGED, NOT VERIFIED. ' + said + '. Production: ' + state + '. Look now: rollback status')
-    } else {
-        describe('FAILED ' + said)
-        error(step + ' ' + said)
+        error('PRODUCTION CHANGED, NOT VERIFIED. ' + said(args, result) + '. Production: ' + state + '. Look now: ' + status(args))
+    } else if (exit != '0') {
+        error(step + ' ' + said(args, result))
     }
     return result
 }
 
-// describe adds a line to the build's description; parallel stages have one each.
-void describe(String line) {
-    String before = text(currentBuild.description)
-    currentBuild.description = before ? before + '\n' + line : line
+// verdict is an outcome in the description of a build.
+String verdict(Map args, Map result) {
+    String exit = result.get('exit')
+    String how = exit == '0' ? '' : exit == '3' ? 'PENDING ' : unproven(exit) ? 'PRODUCTION CHANGED, NOT VERIFIED: ' : 'FAILED '
+    return how + said(args, result)
+}
+
+// unproven tells whether production may have changed: above 128 the program was killed, and nobody knows.
+boolean unproven(String exit) {
+    return exit == '4' || exit.toInteger() > 128
+}
+
+// said is an outcome in words, with its scope and its link.
+String said(Map args, Map result) {
+    String message = result.get('message') ?: 'exit code ' + result.get('exit')
+    String link = result.get('pullRequest') ?: ''
+    return (message.startsWith(scope(args)) ? '' : scope(args) + ': ') + message + (link && !message.contains(link) ? ' ' + link : '')
+}
+
+// begun is what the description says while a command runs.
+String begun(Map args) {
+    return 'STARTED ' + scope(args) + ', end not known: ' + status(args)
+}
+
+// status is the command that tells how a scope is.
+String status(Map args) {
+    String service = value(args, 'service')
+    String environment = value(args, 'environment')
+    return 'rollback status' + (service ? ' --service ' + service : '') + (environment ? ' --environment ' + environment : '')
+}
+
+// describe adds a line to the build's description, in place of another; parallel stages have one each.
+void describe(String line, String instead = '') {
+    List lines = []
+    for (Object other : text(currentBuild.description).readLines()) {
+        if (other.toString() != instead) {
+            lines.add(other.toString())
+        }
+    }
+    lines.add(line)
+    currentBuild.description = lines.join('\n')
 }

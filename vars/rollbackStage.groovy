@@ -42,11 +42,7 @@ Map roll(Map args) {
     if (!approve) {
         Map result = [:]
         rollbackCommand.within(wanted) {
-            try {
-                result = dry ? plan(wanted) : run(wanted, 'ROLLBACK_OUT=' + rollbackCommand.folder(wanted) + '/plan.json')
-            } finally {
-                rollbackCommand.keep(wanted)
-            }
+            result = dry ? plan(wanted) : run(wanted, 'ROLLBACK_OUT=' + rollbackCommand.folder(wanted) + '/plan.json')
         }
         return rollbackCommand.finish('rollbackStage', wanted, result)
     }
@@ -66,14 +62,10 @@ Map roll(Map args) {
     Map result = [:]
     rollbackCommand.within(wanted) {
         String path = rollbackCommand.folder(wanted) + '-approved.json'
-        try {
-            if (ask) {
-                writeFile(file: path, text: saved)
-            }
-            result = run(wanted, ask ? 'ROLLBACK_PLAN=' + path : 'ROLLBACK_OUT=' + rollbackCommand.folder(wanted) + '/plan.json')
-        } finally {
-            rollbackCommand.keep(wanted)
+        if (ask) {
+            writeFile(file: path, text: saved)
         }
+        result = run(wanted, ask ? 'ROLLBACK_PLAN=' + path : 'ROLLBACK_OUT=' + rollbackCommand.folder(wanted) + '/plan.json')
     }
     return rollbackCommand.finish('rollbackStage', wanted, result)
 }
@@ -82,30 +74,26 @@ Map roll(Map args) {
 Map look(Map wanted, String command) {
     Map result = [:]
     rollbackCommand.within(wanted) {
-        try {
-            if (command == 'plan') {
-                result = plan(wanted)
-                if (result.get('exit') == '0') {
-                    result.put('saved', readFile(rollbackCommand.folder(wanted) + '/plan.json'))
-                }
-            } else {
-                result = rollbackCommand.perform(command: command, args: wanted, own: [], file: command + '.txt')
+        if (command == 'plan') {
+            result = plan(wanted)
+            if (result.get('exit') == '0') {
+                result.put('saved', readFile(rollbackCommand.folder(wanted) + '/plan.json'))
             }
-        } finally {
-            rollbackCommand.keep(wanted)
+        } else {
+            result = rollbackCommand.attempt(command: command, args: wanted, own: [], file: command + '.txt')
         }
     }
     return result
 }
 
 Map plan(Map wanted) {
-    return rollbackCommand.perform(command: 'plan', args: wanted, own: own(), file: 'plan.txt',
+    return rollbackCommand.attempt(command: 'plan', args: wanted, own: own(), file: 'plan.txt',
         and: ['ROLLBACK_OUT=' + rollbackCommand.folder(wanted) + '/plan.json'])
 }
 
 // run rolls back by the approved plan, or by one of its own, which it leaves in the archive.
 Map run(Map wanted, String plan) {
-    return rollbackCommand.perform(command: 'run', args: wanted, own: own(), file: 'result.txt', and: [plan])
+    return rollbackCommand.attempt(command: 'run', args: wanted, own: own(), file: 'result.txt', and: [plan], changes: true)
 }
 
 // chosen asks which of the candidates it is to be.

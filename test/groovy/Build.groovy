@@ -45,7 +45,8 @@ class Build {
     String result, description
     Throwable failure
     Object returned
-    boolean aborted
+    /** Set by a test: the build is aborted; its agent is gone; the controller's disk is full. */
+    boolean aborted, lost, full
     int suspensions, largest, nodes
     private final StringBuilder raw = new StringBuilder() // what programs printed before it was masked
 
@@ -143,7 +144,8 @@ class Build {
             case 'timeout':
                 say("Timeout set to expire in ${call.args.time} ${call.args.unit?.toLowerCase() ?: 'minutes'}", c)
                 return c.plus([:])
-            case 'lock': return c.plus([:])
+            case 'lock':
+            case 'catchError': return c.plus([:])
             case 'dir':
                 needsNode(call, c)
                 def d = new File(c.dir, call.args.path)
@@ -215,8 +217,24 @@ class Build {
         say("[Pipeline] // ${step == 'branch' ? 'parallel' : step}", c)
     }
 
-    private static void needsNode(StepCall call, Context c) {
-        if (!c.node) {
+    /** Whether catchError goes on after this; by default the build has failed then. */
+    boolean caught(Map args, Throwable t, Context c) {
+        if (!(t instanceof PipelineException) || t instanceof Interrupted && args.catchInterruptions == false) {
+            return false
+        }
+        if (args.message) {
+            say("ERROR: ${args.message}", c)
+        }
+        say('ERROR: ' + t.message, c)
+        def becomes = args.containsKey('buildResult') ? args.buildResult : 'FAILURE'
+        if (becomes != 'SUCCESS') {
+            result = becomes
+        }
+        true
+    }
+
+    private void needsNode(StepCall call, Context c) {
+        if (!c.node || lost) {
             throw new PipelineException("Required context class hudson.FilePath is missing. Perhaps you forgot to surround the ${call.name} step with a step that provides this, such as: node")
         }
     }
@@ -278,6 +296,9 @@ class Build {
                 assert pattern.endsWith('/**'): "the harness knows folder/** only, not ${pattern}"
                 def from = new File(c.dir, pattern - '/**'), n = 0
                 say('Archiving artifacts', c)
+                if (full) {
+                    throw new PipelineException('java.io.IOException: No space left on device')
+                }
                 if (from.directory) {
                     from.eachFileRecurse(groovy.io.FileType.FILES) { f ->
                         def to = new File(artifacts, new File(c.dir).toPath().relativize(f.toPath()).toString())
@@ -357,6 +378,9 @@ class Build {
         file.delete()
         def secret = secrets().find { raw.indexOf(it) >= 0 }
         assert secret == null: 'a program printed a secret'
+        if (lost) {
+            throw new PipelineException("Agent ${c.node} was deleted; cancelling node body")
+        }
         if (aborted) {
             throw new Interrupted('aborted')
         }

@@ -85,7 +85,7 @@ class Controller {
             if (top.step) {
                 build.left(top.step, top.context)
             }
-            fiber.result = said
+            fiber.result = top.step == 'catchError' && said.failure && build.caught(top.args, said.abnormal, top.context) ? new Outcome(null, null) : said
             if (fiber.frames.isEmpty()) {
                 fiber.done = true
                 join(program, fiber)
@@ -108,7 +108,7 @@ class Controller {
                 }
             } else if (call.body != null) {
                 def inner = build.enter(call, top.context)
-                fiber.frames << new Frame(program: start(call.body), context: inner, step: call.name)
+                fiber.frames << new Frame(program: start(call.body), context: inner, step: call.name, args: call.args)
                 fiber.result = new Outcome(null, null)
             } else {
                 fiber.result = new Outcome(build.step(call, top.context), null)
@@ -190,6 +190,7 @@ class Frame implements Serializable {
     Continuable program
     Context context
     String step
+    Map args
 }
 
 /** Where in the pipeline a step is: its node, directory, variables, secrets. */

@@ -4,6 +4,7 @@ import static Pipelines.*
 /** rollbackStage against the real program and the loopback world. */
 class StageTest {
     static final String ROLL = "rollbackStage(service: 'payments', environment: 'prod', method: 'retag', reason: 'amounts are wrong')"
+    static final String STARTED = 'STARTED payments/prod, end not known: rollback status --service payments --environment prod'
     static final String RECORD = 'rollback-record/payments-prod/'
 
     void run() {
@@ -13,6 +14,7 @@ class StageTest {
         approve()
         others()
         abort()
+        lost()
         parallel()
     }
 
@@ -45,9 +47,10 @@ class StageTest {
             assert b.result == 'SUCCESS'
             assert w.running() == w.facts.WORLD_GOOD
             assert b.nodes == 1
-            assert b.names() == ['stage', 'node', 'withEnv', 'sh', 'withEnv', 'withEnv', 'sh', 'readFile', 'archiveArtifacts']
-            assert b.description.startsWith('payments/prod: payments/prod is back on ' + w.facts.WORLD_GOOD_COMMIT[0..6])
+            assert b.names() == ['stage', 'node', 'withEnv', 'sh', 'withEnv', 'withEnv', 'sh', 'readFile', 'catchError', 'archiveArtifacts']
+            assert b.description.startsWith('payments/prod is back on ' + w.facts.WORLD_GOOD_COMMIT[0..6])
             assert b.description =~ /\/pull\/\d+$/
+            assert b.descriptions[0] == STARTED && b.descriptions.size() == 2: 'the build does not say from the start that production is being changed'
 
             def left = b.artifacts.listFiles()[0].listFiles()[0].list() as Set
             assert left.containsAll(['plan.json', 'result.txt', 'build.txt'])
@@ -316,12 +319,51 @@ class StageTest {
             assert new File(b.artifacts, RECORD).list().any { it.endsWith('.jsonl') }: 'the journal of an aborted build is not archived'
             def r = result(b, RECORD + 'result.txt')
             assert r.exit == '4'
+            assert b.description.startsWith('PRODUCTION CHANGED, NOT VERIFIED: payments/prod: interrupted') && b.description.readLines().size() == 1
 
             w.ask('release')
             b = build(job: j, world: w, ROLL)
             assert b.result == 'SUCCESS'
             assert w.running() == w.facts.WORLD_GOOD
             assert result(b, RECORD + 'result.txt').run == r.run: 'it was begun anew'
+        }
+    }
+
+    private void lost() {
+        test('a build whose agent is lost says why it failed, and that production is not known') {
+            def w = new World()
+            w.ask('hold')
+            def b = build(job: job(), world: w, watch: { Build at, String line, Process p ->
+                if (line.contains('new pods started') && !at.lost) {
+                    at.lost = true
+                    p.toHandle().destroyForcibly()
+                }
+            }, ROLL)
+            assert b.result == 'FAILURE' && b.failure.message.contains('was deleted'): 'the cause is hidden'
+            assert b.description == STARTED
+            assert b.log.any { it.contains('the files of payments/prod are not in the archive') }
+        }
+        test('an archive that takes no files fails no rollback') {
+            def w = new World()
+            def b = build(job: job(), world: w, watch: { Build at, String line, Process p -> at.full = true }, ROLL)
+            assert b.result == 'SUCCESS' && b.description.startsWith('payments/prod is back on ')
+            assert b.log.any { it.contains('the files of payments/prod are not in the archive') }
+        }
+        test('a restart that was aborted says what production is, a verification that was does not') {
+            def w = new World()
+            w.ask('hold')
+            def aborts = { Build at, String line, Process p ->
+                if (line.contains('new pods started') && !at.aborted) {
+                    at.aborted = true
+                    p.toHandle().destroy()
+                }
+            }
+            def b = build(job: job(), world: w, watch: aborts, "rolloutRestart(service: 'payments', environment: 'prod', reason: 'x')")
+            assert b.result == 'ABORTED' && b.description.startsWith('PRODUCTION CHANGED, NOT VERIFIED: payments/prod')
+            b = build(job: job(), world: w, "rolloutRestart(service: 'payments', environment: 'prod', reason: 'x', dryRun: true)")
+            assert b.descriptions.size() == 1
+            b = build(job: job(), world: new World(), "verifyRollback(service: 'payments', environment: 'prod')")
+            assert b.descriptions.size() == 1
         }
     }
 

@@ -2,7 +2,8 @@
 class Steps {
     /** name → arguments; the first is the one that may be given without its name; ! means required. */
     private static final Map<String, List<String>> STEPS = [
-        node: ['label'], stage: ['name!'], withEnv: ['overrides!'], withCredentials: ['bindings!'], timeout: ['time!', 'unit', 'activity'], dir: ['path!'],
+        node: ['label'], stage: ['name!'], withEnv: ['overrides!'], withCredentials: ['bindings!'], timeout: ['time!', 'unit', 'activity'],
+        catchError: ['message', 'buildResult', 'stageResult', 'catchInterruptions'], dir: ['path!'],
         echo: ['message!'], error: ['message!'], unstable: ['message!'], sh: ['script!', 'label', 'returnStatus', 'returnStdout', 'encoding'],
         readFile: ['file!', 'encoding'], writeFile: ['file!', 'text!', 'encoding'], fileExists: ['file!'], deleteDir: [],
         archiveArtifacts: ['artifacts!', 'allowEmptyArchive', 'fingerprint', 'excludes', 'onlyIfSuccessful'],
@@ -10,7 +11,7 @@ class Steps {
         lock: ['resource'], milestone: ['ordinal'], // of plugins of their own: for docs/examples, not for the library
         properties: ['properties!'], libraryResource: ['resource!', 'encoding'], parallel: null,
     ]
-    private static final List BLOCKS = ['node', 'stage', 'withEnv', 'withCredentials', 'timeout', 'dir', 'lock']
+    private static final List BLOCKS = ['node', 'stage', 'withEnv', 'withCredentials', 'timeout', 'catchError', 'dir', 'lock']
     /** Symbols, by where they stand; `string` is one of both worlds. */
     private static final Map<String, List<List<String>>> SYMBOLS = [
         string: [['name', 'defaultValue', 'description', 'trim'], ['credentialsId', 'variable']],
