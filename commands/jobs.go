@@ -101,7 +101,9 @@ func (e *Env) jobsCommand() *cli.Command {
 				"Nothing is written that is as it should be. A job that somebody changed by hand, or that was made otherwise, is shown\n" +
 				"and left alone: exit 5, unless --adopt. Whatever else is in a job's configuration stays as it is; no job is ever deleted.\n\n" +
 				"The Jenkins user needs Overall/Read, and Job/Read, Job/Create and Job/Configure where the jobs are. docs/examples has the\n" +
-				"same jobs for Job DSL and for configuration as code.",
+				"same jobs for Job DSL and for configuration as code.\n\n" +
+				"What goes into the jobs is what rollback.yaml says, whoever applies it: of flags and variables only those count that lead\n" +
+				"to Jenkins.",
 			Flags: e.scopeFlags(adopt, dry, optYes, optJSON),
 			Action: func(c *cli.Context) error {
 				sw, err := e.switches(c, adopt, dry, optYes, optJSON)
@@ -117,7 +119,11 @@ func (e *Env) jobsCommand() *cli.Command {
 // applyJobs reads everything, asks, and writes what differs.
 func (e *Env) applyJobs(c *cli.Context, sw map[string]bool) error {
 	dry := sw["dry-run"]
-	places, leftOut, err := e.wantedJobs(c)
+	given, ignored, err := e.givenForJobs(c)
+	if err != nil {
+		return err
+	}
+	places, leftOut, err := e.wantedJobs(c, given)
 	if err != nil {
 		return err
 	}
@@ -140,6 +146,9 @@ func (e *Env) applyJobs(c *cli.Context, sw map[string]bool) error {
 		return lookFailed(c.Context, c.Context.Err())
 	}
 	p := e.printer()
+	if len(ignored) > 0 {
+		p.line(fmt.Sprintf("! not in the jobs, because they are set on this machine and not in rollback.yaml: %s", strings.Join(ignored, ", ")))
+	}
 	if len(leftOut) > 0 {
 		p.line(fmt.Sprintf("! not in the jobs, because they name files of this machine: %s (withRollback brings them to a build)", strings.Join(leftOut, ", ")))
 	}
@@ -168,13 +177,33 @@ func (e *Env) applyJobs(c *cli.Context, sw map[string]bool) error {
 	return jobsOutcome(c.Context, places)
 }
 
+// reachJobs are the settings by which the jobs are found and written, which may be those of this machine.
+var reachJobs = []string{"jenkins.url", "jenkins.user", "jenkins.tokenEnv", "jenkins.caFile", "jenkins.rollbackJob", "strictServices"}
+
+// givenForJobs are the flags and variables that count. What goes into the jobs is what rollback.yaml says: two people with
+// different variables would turn all jobs to and fro. Such variables are ignored, such a flag is a mistake.
+func (e *Env) givenForJobs(c *cli.Context) (given config.Given, ignored []string, err error) {
+	given = e.given(c)
+	for _, s := range config.Settings {
+		v, ok := given[s.Flag]
+		switch {
+		case !ok || slices.Contains(reachJobs, s.Key):
+			continue
+		case v.Origin != s.Env:
+			return nil, nil, rollback.UsageErrorf("%s: the jobs say what rollback.yaml says, so write it there: %s", v.Origin, s.Key)
+		}
+		ignored = append(ignored, v.Origin)
+		delete(given, s.Flag)
+	}
+	return given, ignored, nil
+}
+
 // wantedJobs are the jobs that rollback.yaml asks for, by the Jenkins that each is on.
-func (e *Env) wantedJobs(c *cli.Context) (places []*jobsAt, leftOut []string, err error) {
+func (e *Env) wantedJobs(c *cli.Context, given config.Given) (places []*jobsAt, leftOut []string, err error) {
 	file, err := config.Load(e.selector(c, "config"), e.Getenv, e.Dir)
 	if err != nil {
 		return nil, nil, err
 	}
-	given := e.given(c)
 	service, environment := e.selector(c, "service"), e.selector(c, "environment")
 	services, environments := file.Services(), file.Environments()
 	if service != "" {
@@ -246,7 +275,9 @@ func (e *Env) wantedJobs(c *cli.Context) (places []*jobsAt, leftOut []string, er
 		if more := len(problems) - most; more > 0 {
 			problems = append(problems[:most], fmt.Sprintf("… and %d more of that kind", more))
 		}
-		return nil, nil, rollback.UsageErrorf("%s", strings.Join(problems, "\n"))
+		e := rollback.UsageErrorf("%s", strings.Join(problems, "\n")).(*rollback.Error)
+		e.Next = []string{"write it into " + name + ": but for the way to Jenkins, flags and variables of this machine do not count for the jobs"}
+		return nil, nil, e
 	}
 	// Which jobs belong to somebody, however the command was narrowed.
 	for _, environment := range file.Environments() {

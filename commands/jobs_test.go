@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/rollback-tools/rollback/internal/config"
 	"github.com/rollback-tools/rollback/internal/demo"
@@ -136,7 +137,7 @@ func TestJobsApply(t *testing.T) {
 	p := c.job("rollback/prod/web")
 	want := "@Library('rollback') _\n\nrollbackPipeline(\n    service: 'web',\n    environment: 'prod',\n    repo: 'acme/web-app',\n    image: 'frontend/web',\n" +
 		"    job: 'deploy/web',\n    namespace: 'prod',\n    confirm: true,\n    approve: true,\n    registryKind: 'ecr',\n    registryAccount: '123456789012',\n    registryRegion: 'eu-west-1',\n" +
-		"    clusterContext: 'acme-prod',\n    jenkinsUrl: '" + c.url + "',\n    jenkinsUser: 'rollback'\n)"
+		"    clusterContext: 'acme-prod',\n    jenkinsUrl: '" + c.url + "'\n)"
 	if d := cmp.Diff(want, p.Script); d != "" {
 		t.Errorf("the script (-want +got):\n%s", d)
 	}
@@ -261,6 +262,34 @@ func TestJobsChangedByHand(t *testing.T) {
 				t.Errorf("%+v", p)
 			}
 		})
+	}
+}
+
+// What is set on the machine of whoever applies them does not get into the jobs; only the way to Jenkins is its own.
+func TestJobsOfAnybody(t *testing.T) {
+	t.Parallel()
+	c := newControlled(t, strings.Replace(acmeJobs, "    confirm: true\n", "    confirm: true\n    timeout: 15m\n", 1))
+	c.apply("--yes").wantExit(t, 0)
+	before := map[string]string{}
+	for _, name := range theJobs {
+		before[name] = c.Config(name)
+	}
+	mine := []string{"ROLLBACK_TIMEOUT=9m", "ROLLBACK_CONFIRM=false", "ROLLBACK_JENKINS_LIBRARY=mine", "ROLLBACK_JENKINS_APPROVE=true", "ROLLBACK_CLUSTER_EKS=mine", "ROLLBACK_JENKINS_USER=rollback", "MY_TOKEN=" + fakejenkins.Token, "ROLLBACK_JENKINS_TOKEN_ENV=MY_TOKEN"}
+	c.with(mine, "--yes").wantExit(t, 0).wantText(t, "4 up to date\n",
+		"! not in the jobs, because they are set on this machine and not in rollback.yaml: ROLLBACK_CONFIRM, ROLLBACK_TIMEOUT, ROLLBACK_CLUSTER_EKS, ROLLBACK_JENKINS_LIBRARY, ROLLBACK_JENKINS_APPROVE\n")
+	for name, text := range before {
+		if c.Config(name) != text {
+			t.Errorf("%s was changed: %s", name, cmp.Diff(text, c.Config(name)))
+		}
+		if strings.Contains(text, "jenkinsUser") || strings.Contains(text, "TokenEnv") {
+			t.Errorf("%s says who this machine is to Jenkins:\n%s", name, text)
+		}
+	}
+	// Where the file does not lead to Jenkins, the way there is not in the job either.
+	c.write(strings.Replace(acmeJobs, "  jenkins: {url: \"JENKINS\", user: rollback}\n", "", 1))
+	c.apply("--yes", "--jenkins-url", c.url, "--jenkins-user", "rollback", "--jenkins-rollback-job", "ops/{environment}/{service}").wantExit(t, 0).wantText(t, "✔ created  ops/prod/web", "4 created")
+	if p := c.job("ops/prod/web"); strings.Contains(p.Script, "jenkins") {
+		t.Errorf("%s", p.Script)
 	}
 }
 
@@ -418,6 +447,8 @@ func TestJobsRefused(t *testing.T) {
 		{"no token", acmeJobs, []string{"--yes"}, []string{"JENKINS_TOKEN="}, rollback.Usage, []string{"jenkins.url is set, but not the variable JENKINS_TOKEN"}},
 		{"an incomplete scope", strings.Replace(acmeJobs, "    namespace: staging\n", "", 1), []string{"--yes"}, nil, rollback.Usage, []string{"namespace is not set"}},
 		{"one job for all", strings.Replace(acmeJobs, "user: rollback}", "user: rollback, rollbackJob: ops/rollback}", 1), []string{"--yes"}, nil, rollback.Usage, []string{"makes ops/rollback the job of both payments/prod and web/prod"}},
+		{"a flag for what is in the jobs", acmeJobs, []string{"--yes", "--timeout", "9m"}, nil, rollback.Usage, []string{"--timeout: the jobs say what rollback.yaml says, so write it there: timeout"}},
+		{"a variable for what is missing", strings.Replace(acmeJobs, "    namespace: staging\n", "", 1), []string{"--yes"}, []string{"ROLLBACK_NAMESPACE=staging"}, rollback.Usage, []string{"namespace is not set", "write it into rollback.yaml"}},
 		{"an argument", acmeJobs, []string{"payments"}, nil, rollback.Usage, []string{"takes no arguments"}},
 		{"another token", acmeJobs, []string{"--yes"}, []string{"JENKINS_TOKEN=11aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}, rollback.Failed, []string{"rollback/prod/payments and 3 more", "no valid credentials", "renew the API token"}},
 		{"a secret in a value", strings.Replace(acmeJobs, "tag: staging", "tag: hunter2-hunter2", 1), []string{"--yes", "--environment", "staging"}, []string{"SOME_PASSWORD=hunter2-hunter2"}, rollback.Failed, []string{"a value looks like a secret", "rollback/staging/payments and 1 more"}},
@@ -763,13 +794,10 @@ func TestMark(t *testing.T) {
 // none of them looks like a secret.
 func TestSettingsOfAJob(t *testing.T) {
 	t.Parallel()
-	f, err := config.Parse("rollback.yaml", []byte("environments: {prod: {namespace: x}}\n"))
-	must(t, err)
-	bases := []config.Given{
-		{"registry-account": {Text: "123456789012", Origin: "--x"}, "registry-region": {Text: "eu-west-1", Origin: "--x"}, "cluster-eks": {Text: "acme", Origin: "--x"}},
-		{"registry-host": {Text: "registry.example.com", Origin: "--x"}, "cluster-context": {Text: "prod", Origin: "--x"},
-			"registry-username-env": {Text: "REGISTRY_USERNAME", Origin: "--x"}, "registry-password-env": {Text: "REGISTRY_PASSWORD", Origin: "--x"}},
-		{"registry-host": {Text: "registry.example.com", Origin: "--x"}, "cluster-in-cluster": {Text: "true", Origin: "--x"}},
+	bases := []map[string]string{
+		{"registry.account": "123456789012", "registry.region": "eu-west-1", "cluster.eks": "acme"},
+		{"registry.host": "registry.example.com", "cluster.context": "prod", "registry.usernameEnv": "REGISTRY_USERNAME", "registry.passwordEnv": "REGISTRY_PASSWORD"},
+		{"registry.host": "registry.example.com", "cluster.inCluster": "true"},
 	}
 	scope := rollback.Scope{Service: "payments", Environment: "prod"}
 	for _, s := range config.Settings {
@@ -778,7 +806,8 @@ func TestSettingsOfAJob(t *testing.T) {
 		}
 		tried := 0
 		for _, base := range bases {
-			given := maps.Clone(base)
+			values := maps.Clone(base)
+			values["namespace"] = "x"
 			value := s.Example
 			switch {
 			case value != s.Default:
@@ -787,15 +816,19 @@ func TestSettingsOfAJob(t *testing.T) {
 			default: // such as main
 				value += "x"
 			}
-			given[s.Flag] = config.Value{Text: value, Origin: "--" + s.Flag}
-			scoped, err := f.Resolve(scope, given)
+			values[s.Key] = value
+			f, err := config.Parse("rollback.yaml", written(t, values))
 			if err != nil {
 				continue // it goes with another base
 			}
+			scoped, err := f.Resolve(scope, nil)
+			if err != nil {
+				continue
+			}
 			tried++
 			job, paths := pipelineOf(scoped)
-			has := strings.Contains(job.Script, "    "+camel(s.Flag)+": ")
-			if want := !s.Path && !slices.Contains(whereJobs, s.Key); has != want {
+			has := strings.Contains(job.Script, "    "+keyOf(s)+": ")
+			if want := !s.Path && !slices.Contains(besideJobs, s.Key); has != want {
 				t.Errorf("%s = %s: in the job %t, want %t\n%s", s.Key, value, has, want, job.Script)
 			}
 			if s.Path != slices.Contains(paths, s.Key) {
@@ -810,6 +843,34 @@ func TestSettingsOfAJob(t *testing.T) {
 			t.Errorf("%s fits nowhere", s.Key)
 		}
 	}
+}
+
+// written is a rollback.yaml whose environment prod has these settings.
+func written(t *testing.T, values map[string]string) []byte {
+	t.Helper()
+	prod := map[string]any{}
+	for key, text := range values {
+		s, _ := config.Lookup(key)
+		var value any = text
+		switch s.Type {
+		case config.Bool:
+			value = text == "true"
+		case config.List:
+			value = strings.Split(text, ",")
+		}
+		at := prod
+		parts := strings.Split(key, ".")
+		for _, section := range parts[:len(parts)-1] {
+			if at[section] == nil {
+				at[section] = map[string]any{}
+			}
+			at = at[section].(map[string]any)
+		}
+		at[parts[len(parts)-1]] = value
+	}
+	data, err := yaml.Marshal(map[string]any{"environments": map[string]any{"prod": prod}})
+	must(t, err)
+	return data
 }
 
 func TestLiteral(t *testing.T) {

@@ -18,13 +18,14 @@ import (
 // The one-click job of a scope: a page "Build with Parameters" over one line of the shared library. docs/examples has the
 // same job for Job DSL and for configuration as code; a test holds them together.
 
-// whereJobs are the settings that say where the job is, not what it does.
-var whereJobs = []string{"jenkins.rollbackJob", "jenkins.library"}
+// besideJobs are the settings that are not in a job: they say where it is, or who this machine is to Jenkins. A build has a
+// credential for that.
+var besideJobs = []string{"jenkins.rollbackJob", "jenkins.library", "jenkins.user", "jenkins.tokenEnv"}
 
 // ownKeys are the settings that are about the job itself, by the keys that the library's step has for them.
 var ownKeys = map[string]string{"jenkins.approve": "approve", "jenkins.choose": "choose", "jenkins.submitter": "submitter"}
 
-// pipelineOf is the job of a scope. paths are the settings that were left out: files of this machine mean nothing to the one
+// pipelineOf is the job of a scope, by what its file says: the same whoever asks for it, and wherever. paths are the settings that were left out: files of this machine mean nothing to the one
 // that builds.
 func pipelineOf(s config.Scoped) (job jenkins.Pipeline, paths []string) {
 	keys := [][2]string{{"service", literal(s.Scope.Service)}, {"environment", literal(s.Scope.Environment)}}
@@ -32,7 +33,7 @@ func pipelineOf(s config.Scoped) (job jenkins.Pipeline, paths []string) {
 	for _, x := range s.Explain() {
 		setting, _ := config.Lookup(x.Key)
 		switch {
-		case x.Origin == "built in", x.Value == names.Replace(setting.Default), slices.Contains(whereJobs, x.Key):
+		case !s.Written(x.Key), x.Value == names.Replace(setting.Default), slices.Contains(besideJobs, x.Key):
 		case setting.Path:
 			paths = append(paths, x.Key)
 		case x.Key == "jenkins.approve" && s.Confirm: // it stands behind confirm already

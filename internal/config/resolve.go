@@ -29,6 +29,9 @@ type Scoped struct {
 // it has none.
 func (s Scoped) Origin(key string) string { return s.origins[key] }
 
+// Written tells whether the file says the value of a setting, in contrast to a flag, a variable or nobody.
+func (s Scoped) Written(key string) bool { return strings.Contains(s.origins[key], ":") }
+
 // Explained is one setting with its value and where that came from.
 type Explained struct {
 	Key    string `json:"key"`
