@@ -108,6 +108,7 @@ func (e *Env) jenkinsOf(s config.Scoped, change ...func(*jenkins.Config)) (*jenk
 var (
 	optPR     = option{name: "pr", usage: "number of the merged pull request"}
 	optCommit = option{name: "commit", usage: "the one commit to undo"}
+	optFrom   = option{name: "from", usage: "with --to: the last commit to undo; what came after it stays (default: the tip of the branch)"}
 	optDraft  = option{name: "draft", usage: "open it as a draft", flag: true}
 	optAuto   = option{name: "auto-merge", usage: "merge it as soon as nothing stands in its way", flag: true}
 )
@@ -116,14 +117,23 @@ func (e *Env) revertCommand() *cli.Command {
 	to := option{name: "to", usage: "undo everything after this commit"}
 	return &cli.Command{
 		Name: "revert", Category: act, Usage: "only the revert pull request: an exact inverse, without a clone",
-		Description: "One of --pr, --commit and --to says what to undo. Where the branch still ends with it, the result is the content from\n" +
-			"before, and cannot conflict; otherwise GitHub merges. Run twice it finds its own pull request. A conflict ends with\n" +
-			"the files, who changed them since, and the Git commands to finish by hand. Where the record of the scope owes this\n" +
-			"revert, it is told; without access to the cluster the pull request is opened all the same.",
-		Flags: e.scopeFlags(optPR, optCommit, to, optReason, optDraft, optAuto, optDryRun, optJSON, optResult, optUser),
+		Description: "One of --pr, --commit and --to says what to undo; with --from, --to does not reach up to the tip of the branch. Where\n" +
+			"the branch still ends with it, the result is the content from before, and cannot conflict; otherwise GitHub merges.\n" +
+			"Run twice it finds its own pull request. A conflict ends with the files, who changed them since, and the Git commands\n" +
+			"to finish by hand. Where the record of the scope owes this revert, it is told; without access to the cluster the pull\n" +
+			"request is opened all the same.",
+		Flags: e.scopeFlags(optPR, optCommit, to, optFrom, optReason, optDraft, optAuto, optDryRun, optJSON, optResult, optUser),
 		Action: func(c *cli.Context) error {
 			req := rollback.RevertRequest{To: rollback.Commit(e.text(c, to)), Commit: rollback.Commit(e.text(c, optCommit)), Authors: true, CodeOwners: true}
-			return e.leaving(c, func(left *outcome) error { return e.performRevert(c, req, left) })
+			return e.leaving(c, func(left *outcome) error {
+				if from := rollback.Commit(e.text(c, optFrom)); from != "" {
+					if req.To == "" {
+						return rollback.UsageErrorf("--from %s: it goes with --to, the commit to go back to", from)
+					}
+					req.Range, req.To = rollback.Range{Good: req.To, Bad: from}, ""
+				}
+				return e.performRevert(c, req, left)
+			})
 		},
 	}
 }
@@ -179,7 +189,7 @@ func (e *Env) performRevert(c *cli.Context, req rollback.RevertRequest, left *ou
 	if req.Story.Reason = e.text(c, optReason); req.Story.Reason == "" && !req.DryRun {
 		return &rollback.Error{Exit: rollback.Usage, What: "no reason given", Production: rollback.NotChanged, Next: []string{`--reason "errors after 9f2c1ab" (or ROLLBACK_REASON)`}}
 	}
-	if n := len(slices.DeleteFunc([]bool{req.PR != 0, req.Commit != "", req.To != ""}, func(set bool) bool { return !set })); n != 1 {
+	if n := len(slices.DeleteFunc([]bool{req.PR != 0, req.Commit != "", req.To != "", req.Range != rollback.Range{}}, func(set bool) bool { return !set })); n != 1 {
 		return &rollback.Error{Exit: rollback.Usage, What: "say what to undo: one of --pr, --commit and --to", Production: rollback.NotChanged,
 			Next: []string{"what ran when: rollback candidates " + scopeFlagsText(scope)}}
 	}

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"fmt"
+	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
@@ -89,10 +90,10 @@ func TestRevertByHandPays(t *testing.T) {
 	t.Parallel()
 	n := newNight(t, demo.Options{Code: true})
 	n.GitHub.Inject(fake.Fault{Op: "git/create-ref", Status: 422, Header: map[string][]string{"Content-Type": {"application/json; charset=utf-8"}}, Body: `{"message":"Reference update failed"}`})
-	n.do(call{args: theRun()}).wantExit(t, 0).wantText(t, "the revert pull request is still owed", "open the revert by", "rollback revert --service payments --environment prod --commit "+n.bad().Commit)
+	n.do(call{args: theRun()}).wantExit(t, 0).wantText(t, "the revert pull request is still owed", "open the revert by", "rollback revert --service payments --environment prod --to "+n.good().Commit+" --from "+n.bad().Commit)
 	n.GitHub.Clear()
 	owed := n.owed()
-	if len(owed) != 1 || owed[0].PR != 0 || !strings.HasPrefix(owed[0].Next, "rollback revert --service payments --environment prod --to "+n.good().Commit) {
+	if len(owed) != 1 || owed[0].PR != 0 || !strings.HasPrefix(owed[0].Next, "rollback revert --service payments --environment prod --to "+n.good().Commit+" --from "+n.bad().Commit) {
 		t.Fatalf("owed %+v", owed)
 	}
 	n.do(call{args: scoped("status")}).wantExit(t, 0).wantText(t, "no pull request is known for the revert of", owed[0].Next)
@@ -145,6 +146,62 @@ func TestRevertByHandPays(t *testing.T) {
 	if strings.Contains(r.stderr, "close it") {
 		t.Errorf("a merged pull request is to be closed:\n%s", r)
 	}
+}
+
+// GitHub is down, so the command that opens the revert is printed. It is pasted later, when others have merged: it takes out what
+// the rollback took away, and nothing of theirs.
+func TestPastedRevertIsWhatIsOwed(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{Code: true})
+	target := n.Releases[len(n.Releases)-3]
+	owed := rollback.Range{Good: rollback.Commit(target.Commit), Bad: rollback.Commit(n.bad().Commit)}
+	down := "ROLLBACK_GITHUB_URL=http://127.0.0.1:1"
+	r := n.do(call{args: theRun("--to", target.Commit), env: []string{down}}).wantExit(t, 0).wantText(t, "open the revert by ")
+	fromRun := pasted(t, r.stderr, "revert")
+	fromStatus := pasted(t, n.do(call{args: scoped("status"), env: []string{down}}).wantExit(t, 0).stderr, "revert")
+	if debts := n.record().Open(); len(debts) != 1 || debts[0].Range != owed {
+		t.Fatalf("owed %+v", debts)
+	}
+
+	for i, files := range []map[string]string{{"fees.go": "package payments\n"}, {"limits.go": "package payments\n"}} {
+		_, err := n.Code.Commit("main", fakegh.Change{Message: fmt.Sprintf("Add file %d", i), Author: "payments-dev", Time: time.Now(), From: "main", Files: files})
+		must(t, err)
+	}
+	dry := n.do(call{args: append(fromRun, "--dry-run")}).wantExit(t, 0).wantText(t, owed.String(), "2 commits", n.bad().Commit[:7], n.good().Commit[:7])
+	if strings.Contains(dry.stderr, "Add file") {
+		t.Errorf("it undoes what came later\n%s", dry)
+	}
+	n.do(call{args: fromRun}).wantExit(t, 0).wantText(t, "opened: ", "it pays the revert of "+owed.String()+", which payments/prod owes by ")
+	n.do(call{args: fromStatus}).wantExit(t, 0).wantText(t, "adopted: ")
+
+	debts := n.record().Open()
+	if len(debts) != 1 || debts[0].PR == 0 {
+		t.Fatalf("owed %+v", debts)
+	}
+	beside, err := exec.Command("git", "-C", n.Code.Dir(), "diff", "--name-status", target.Commit, n.pull(debts[0].PR).HeadSHA).Output()
+	must(t, err)
+	if got := string(beside); got != "A\tfees.go\nA\tlimits.go\n" {
+		t.Errorf("the revert is the target with %q", got)
+	}
+
+	n.do(call{args: scoped("revert", "--from", n.bad().Commit, "--reason", "amounts")}).wantExit(t, rollback.Usage).wantText(t, "it goes with --to")
+	n.do(call{args: scoped("revert", "--pr", "3", "--to", target.Commit, "--from", n.bad().Commit, "--reason", "amounts")}).wantExit(t, rollback.Usage).wantText(t, "one of --pr, --commit and --to")
+}
+
+// pasted is the first command of that name that a text prints, as a shell takes it.
+func pasted(t *testing.T, text, name string) []string {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		if _, tail, ok := strings.Cut(line, ": rollback "+name+" "); ok {
+			list, whole := words(strings.TrimSpace(tail))
+			if !whole {
+				t.Fatalf("no command to paste: %s", line)
+			}
+			return append([]string{name}, list...)
+		}
+	}
+	t.Fatalf("no rollback %s in\n%s", name, text)
+	return nil
 }
 
 // The undo of a rollback by revert leaves the revert in the branch: it says so, until the reland is merged.
@@ -233,7 +290,7 @@ func TestRevertByHandNamesTheOlder(t *testing.T) {
 	first := n.owed()[0]
 	older := n.Releases[len(n.Releases)-3]
 	n.GitHub.Inject(fake.Fault{Op: "git/create-ref", Status: 422, Header: map[string][]string{"Content-Type": {"application/json; charset=utf-8"}}, Body: `{"message":"Reference update failed"}`})
-	n.do(call{args: theRun("--to", older.Commit)}).wantExit(t, 0).wantText(t, "the revert pull request is still owed", "rollback revert --service payments --environment prod --to "+older.Commit)
+	n.do(call{args: theRun("--to", older.Commit)}).wantExit(t, 0).wantText(t, "the revert pull request is still owed", "rollback revert --service payments --environment prod --to "+older.Commit+" --from "+n.bad().Commit)
 	n.GitHub.Clear()
 	if owed := n.owed(); len(owed) != 1 || owed[0].PR != 0 || owed[0].Rollback == first.Rollback || !n.pull(first.PR).Open {
 		t.Fatalf("owed %+v", owed)

@@ -40,7 +40,7 @@ List parameters() {
 List options() {
     return [
         'to', 'method', 'wait', 'reason', 'dryRun', 'accept', 'acceptMigrations', 'steal', 'noRecord', 'user', 'tags', 'for',
-        'pr', 'commit', 'draft', 'autoMerge',
+        'pr', 'commit', 'from', 'draft', 'autoMerge',
     ]
 }
 

@@ -305,7 +305,7 @@ func TestByMergeWaits(t *testing.T) {
 // What a step has made is in the record before the next write outside builds on it: a kill there leaves nothing to be guessed.
 func TestByMergeRecordsBeforeItActs(t *testing.T) {
 	inMerge(t, func(t *testing.T, w *world, f *forge) {
-		f.webhook, w.place.Followed.CommitParameter, w.slow = false, "COMMIT", map[string]time.Duration{"Write": time.Second}
+		f.webhook, w.place.Followed.CommitParameter, w.slow = false, "COMMIT", map[string]time.Duration{"Write": 300 * time.Millisecond}
 		w.before = func(_ *process, op string) {
 			r := w.decode()
 			switch op {

@@ -127,7 +127,7 @@ func (s *Survey) inspectRevert(w World) {
 		case d.Forward && severity == Block:
 			s.find(severity, "no-range", "the target is newer than what runs: no revert leads there", "to move the tag there: the same command with --method retag")
 		case !d.Forward:
-			s.find(severity, "no-range", "which commits this undoes is not known: an image carries no commit tag", "revert by hand: rollback revert --pr N or --commit SHA")
+			s.find(severity, "no-range", "which commits this undoes is not known: an image carries no commit tag", "revert by hand, with --pr N or --commit SHA: "+s.revertCommand("--pr N"))
 		}
 	}
 	var conflict *RevertConflict
@@ -135,7 +135,8 @@ func (s *Survey) inspectRevert(w World) {
 	switch {
 	case s.RevertErr == nil:
 	case errors.As(s.RevertErr, &conflict):
-		s.find(severity, "revert-conflict", conflict.Error(), "the pull request has to be made by hand; `rollback revert` prints the commands")
+		r, _ := s.undoing()
+		s.find(severity, "revert-conflict", conflict.Error(), "the pull request has to be made by hand; what prints the commands: "+s.revertCommand(r.flags()))
 	case errors.As(s.RevertErr, &stranger):
 		s.find(severity, "not-on-branch", stranger.Error(), "revert by hand what brought it into production")
 	default:
@@ -171,8 +172,13 @@ func (s *Survey) inspectRevert(w World) {
 		s.find(Info, "overlap", fmt.Sprintf("%s changed again since: the revert has to merge", plural(len(s.Revert.Overlap), "file was", "files were")), "")
 	}
 	if n := len(s.Revert.Undoes) + s.Revert.More; n > 1 {
-		s.find(Info, "others", fmt.Sprintf("besides the newest change, %s taken away", plural(n-1, "older one is", "older ones are")), "rollback revert --commit SHA takes back one alone")
+		s.find(Info, "others", fmt.Sprintf("besides the newest change, %s taken away", plural(n-1, "older one is", "older ones are")), "to take back one alone: "+s.revertCommand("--commit SHA"))
 	}
+}
+
+// revertCommand is the command that undoes what is named, for the reason that was given.
+func (s *Survey) revertCommand(what string) string {
+	return fmt.Sprintf("rollback revert %s %s --reason %s", s.Request.Scope.flags(), what, quoted(cmp.Or(s.Request.Reason, "why")))
 }
 
 // inspectBuilds names builds that may still push the tag: a minute after the rollback they would undo it.
@@ -413,11 +419,8 @@ func (r *run) nextOwed() []string {
 		return []string{fmt.Sprintf("undo by hand, by %s, what brought %s into production: %s", by, stranger.Commit.Short(), stranger)}
 	}
 	rng, _ := r.survey.undoing()
-	what := "--to " + string(rng.Good) // everything after it
-	if p := r.survey.Revert; p != nil && len(p.Undoes) == 1 && p.More == 0 {
-		what = "--commit " + string(rng.Bad)
-	}
-	return append(fixes(o.err), fmt.Sprintf("open the revert by %s: rollback revert %s %s --reason %s", by, r.plan.Scope.flags(), what, quoted(r.plan.Reason)))
+	owed := FollowUp{Kind: OwedRevert, Range: rng}
+	return append(fixes(o.err), fmt.Sprintf("open the revert by %s: %s", by, owed.Command(r.plan.Scope, r.plan.Reason)))
 }
 
 // undoneByForge are the versions that the forge says are undone.

@@ -144,8 +144,7 @@ func baseline(t *testing.T) (took, restart time.Duration) {
 func TestForgeInTrouble(t *testing.T) {
 	took, restart := baseline(t)
 	conflict := &RevertConflict{Range: Range{Commit(commitOf(c)), Commit(commitOf(d))}, Base: "main", Head: Commit(commitOf(d)), Files: []ConflictFile{{Path: "pay.go"}}, Commands: []string{"git fetch origin main", "git switch -c x"}}
-	byCommit := "open the revert by 01:00 UTC: rollback revert --service payments --environment prod --commit " + commitOf(d) + " --reason 'errors'"
-	byTo := "open the revert by 01:00 UTC: rollback revert --service payments --environment prod --to " + commitOf(c) + " --reason 'errors'"
+	byRange := "open the revert by 01:00 UTC: rollback revert --service payments --environment prod --to " + commitOf(c) + " --from " + commitOf(d) + " --reason 'errors'"
 	type trouble struct {
 		name    string
 		prepare func(f *forge)
@@ -159,18 +158,18 @@ func TestForgeInTrouble(t *testing.T) {
 	list := []trouble{
 		{"conflict", func(f *forge) { f.conflict = conflict }, nil, 0, 0, []string{"the revert conflicts; make it by hand by 01:00 UTC:", "git fetch origin main", "git switch -c x"}, "conflicts with what came later", "revert-conflict"},
 		{"not on the branch", func(f *forge) { f.stranger = &NotOnBranch{Commit: Commit(commitOf(d)), Branch: "main"} }, nil, 0, 0, []string{"undo by hand, by 01:00 UTC, what brought ddddddd into production: commit ddddddd is not on main"}, "is not on main", "not-on-branch"},
-		{"slow", func(f *forge) { f.slow = 40 * time.Second }, nil, 0, followUpWait, []string{byCommit}, "did not answer in time", ""},
-		{"slow and deaf", func(f *forge) { f.slow, f.deaf = 10*time.Minute, true }, nil, 0, followUpWait, []string{byCommit}, "did not answer in time", ""},
-		{"down, then slow", func(f *forge) { f.slow = 40 * time.Second }, []*fault{{op: "Revert", do: refuse, kind: Unreachable, times: 1}}, 0, followUpWait, []string{byCommit}, string(Unreachable), ""},
+		{"slow", func(f *forge) { f.slow = 40 * time.Second }, nil, 0, followUpWait, []string{byRange}, "did not answer in time", ""},
+		{"slow and deaf", func(f *forge) { f.slow, f.deaf = 10*time.Minute, true }, nil, 0, followUpWait, []string{byRange}, "did not answer in time", ""},
+		{"down, then slow", func(f *forge) { f.slow = 40 * time.Second }, []*fault{{op: "Revert", do: refuse, kind: Unreachable, times: 1}}, 0, followUpWait, []string{byRange}, string(Unreachable), ""},
 		{"the commits hang", nil, []*fault{{op: "Recent", do: hang, times: -1}}, asideLimit, 0, []string{"merge the revert by 01:00 UTC"}, "", "commits-unread"},
 		{"what would be undone hangs", nil, []*fault{{op: "Foresee", do: hang, times: -1}}, asideLimit, 0, []string{"merge the revert by 01:00 UTC"}, "", "forge-unread"},
-		{"everything hangs", func(f *forge) { f.slow = time.Hour }, []*fault{{op: "Recent", do: hang, times: -1}, {op: "Foresee", do: hang, times: -1}}, asideLimit, followUpWait, []string{byTo}, "did not answer in time", "forge-unread"},
+		{"everything hangs", func(f *forge) { f.slow = time.Hour }, []*fault{{op: "Recent", do: hang, times: -1}, {op: "Foresee", do: hang, times: -1}}, asideLimit, followUpWait, []string{byRange}, "did not answer in time", "forge-unread"},
 		{"the builds hang", nil, []*fault{{op: "InFlight", do: hang, times: -1}}, asideLimit, 0, []string{"merge the revert by 01:00 UTC"}, "", "builds-unread"},
 	}
 	for _, k := range []CallKind{NotFound, Denied, Expired, Throttled, Conflict, Unreachable, Broken, ServerFault, Rejected} {
 		list = append(list,
-			trouble{"only the pull request: " + string(k), nil, []*fault{{op: "Revert", do: refuse, kind: k, times: -1}}, 0, 0, []string{byCommit}, string(k), ""},
-			trouble{"all of it: " + string(k), nil, []*fault{{op: "Revert", do: refuse, kind: k, times: -1}, {op: "Recent", do: refuse, kind: k, times: -1}, {op: "Foresee", do: refuse, kind: k, times: -1}}, 0, 0, []string{byTo}, string(k), "forge-unread"})
+			trouble{"only the pull request: " + string(k), nil, []*fault{{op: "Revert", do: refuse, kind: k, times: -1}}, 0, 0, []string{byRange}, string(k), ""},
+			trouble{"all of it: " + string(k), nil, []*fault{{op: "Revert", do: refuse, kind: k, times: -1}, {op: "Recent", do: refuse, kind: k, times: -1}, {op: "Foresee", do: refuse, kind: k, times: -1}}, 0, 0, []string{byRange}, string(k), "forge-unread"})
 	}
 	for _, tt := range list {
 		t.Run(tt.name, func(t *testing.T) {
@@ -574,6 +573,10 @@ func TestWhatTheForgeTells(t *testing.T) {
 				}
 				if i < 0 || s.Findings[i].Severity != tt.want || !strings.Contains(s.Findings[i].Text, tt.says) || s.Findings[i].Remedy == "" && tt.want == Block {
 					t.Errorf("%+v", s.Findings)
+				} else if _, command, printed := strings.Cut(s.Findings[i].Remedy, "rollback revert "); printed && !strings.HasPrefix(command, "--service payments --environment prod --") {
+					t.Errorf("a command that cannot be pasted: %s", s.Findings[i].Remedy)
+				} else if !printed && slices.Contains([]string{"others", "no-range", "revert-conflict"}, tt.code) {
+					t.Errorf("no command in %q", s.Findings[i].Remedy)
 				}
 			})
 		})

@@ -48,6 +48,9 @@ func (r Range) String() string { return r.Good.Short() + ".." + r.Bad.Short() }
 // full is the range as Git writes it.
 func (r Range) full() string { return string(r.Good) + ".." + string(r.Bad) }
 
+// flags name the range on a command line: exactly that, whatever was merged on top of it since.
+func (r Range) flags() string { return fmt.Sprintf("--to %s --from %s", r.Good, r.Bad) }
+
 // MergeMethod is how a pull request came onto its base branch.
 type MergeMethod string
 

@@ -63,7 +63,7 @@ func (f FollowUp) Command(scope Scope, reason string) string {
 	case f.Of != 0:
 		what = fmt.Sprintf("--pr %d", f.Of)
 	case f.Range != Range{}:
-		what = "--to " + string(f.Range.Good) // everything after it
+		what = f.Range.flags()
 	}
 	return fmt.Sprintf("rollback revert %s %s --reason %s", scope.flags(), what, quoted(reason))
 }

@@ -41,7 +41,9 @@ type Step struct {
 	Before func(context.Context, *Stage) error
 	// Args are the program's; {good} and the like stand for the digest of a release of that name, {good.commit} for its commit.
 	Args []string
-	Exit int
+	// Paste, in place of Args, is a command of the program by its name: as the last step printed it, through a shell.
+	Paste string
+	Exit  int
 	// Says is what standard output or standard error must have in it, in both worlds.
 	Says []string
 }
@@ -162,6 +164,21 @@ func (s *Stage) rollback(ctx context.Context, args ...string) (outcome, error) {
 	return outcome{args, c.ProcessState.ExitCode(), stdout.String(), stderr.String()}, ctx.Err()
 }
 
+// printed is the first command of that name that the last step printed, as a shell reads it.
+func (s *Stage) printed(ctx context.Context, name string) ([]string, error) {
+	last := s.done[len(s.done)-1]
+	for line := range strings.Lines(last.stderr) {
+		if _, tail, ok := strings.Cut(line, ": rollback "+name+" "); ok {
+			out, err := exec.CommandContext(ctx, "sh", "-c", `printf '%s\n' `+strings.TrimSpace(tail)).Output()
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", line, err)
+			}
+			return append([]string{name}, strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")...), nil
+		}
+	}
+	return nil, fmt.Errorf("no rollback %s was printed:\n%s", name, last.stderr)
+}
+
 // bound is the longest that one scenario may take in one world.
 const bound = 3 * time.Minute
 
@@ -184,19 +201,26 @@ func (sc Scenario) play(t *testing.T, w World) Trace {
 				t.Fatalf("%s: before step %d: %v", w.Name(), i, err)
 			}
 		}
+		args := slices.Clone(step.Args)
+		if step.Paste != "" {
+			var err error
+			if args, err = s.printed(ctx, step.Paste); err != nil {
+				t.Fatalf("%s: step %d: %v", w.Name(), i, err)
+			}
+		}
 		at := time.Now()
-		r, err := s.rollback(ctx, slices.Clone(step.Args)...)
+		r, err := s.rollback(ctx, args...)
 		if err != nil {
 			t.Fatalf("%s: step %d: %v", w.Name(), i, err)
 		}
 		s.done = append(s.done, r)
-		t.Logf("%s: rollback %s: exit %d after %s", w.Name(), strings.Join(step.Args, " "), r.exit, time.Since(at).Round(time.Millisecond))
+		t.Logf("%s: rollback %s: exit %d after %s", w.Name(), strings.Join(args, " "), r.exit, time.Since(at).Round(time.Millisecond))
 		if r.exit != step.Exit {
-			t.Errorf("%s: rollback %s: exit %d, want %d\n%s%s", w.Name(), strings.Join(step.Args, " "), r.exit, step.Exit, r.stdout, r.stderr)
+			t.Errorf("%s: rollback %s: exit %d, want %d\n%s%s", w.Name(), strings.Join(args, " "), r.exit, step.Exit, r.stdout, r.stderr)
 		}
 		for _, want := range step.Says {
 			if !strings.Contains(r.stdout+r.stderr, want) {
-				t.Errorf("%s: rollback %s does not say %q:\n%s%s", w.Name(), strings.Join(step.Args, " "), want, r.stdout, r.stderr)
+				t.Errorf("%s: rollback %s does not say %q:\n%s%s", w.Name(), strings.Join(args, " "), want, r.stdout, r.stderr)
 			}
 		}
 	}
