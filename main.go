@@ -2,9 +2,7 @@
 package main
 
 import (
-	"context"
 	"os"
-	"os/signal"
 
 	"github.com/rollback-tools/rollback/commands"
 )
@@ -17,10 +15,5 @@ var (
 )
 
 func main() {
-	// The first signal asks for an end in good order; the second one, with the default behaviour restored, ends at once.
-	ctx, stop := signal.NotifyContext(context.Background(), commands.Signals()...)
-	context.AfterFunc(ctx, stop)
-	code := commands.Main(ctx, commands.OS(version, commit, date), os.Args[1:])
-	stop()
-	os.Exit(code)
+	os.Exit(commands.Main(commands.Told(), commands.OS(version, commit, date), os.Args[1:]))
 }

@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -46,10 +45,7 @@ func TestMain(m *testing.M) {
 
 // program is what main does.
 func program() int {
-	ctx, stop := signal.NotifyContext(context.Background(), Signals()...)
-	context.AfterFunc(ctx, stop)
-	defer stop()
-	return Main(ctx, OS("1.2.3", "0123456789abcdef", "2026-01-02T03:04:05Z"), os.Args[1:])
+	return Main(Told(), OS("1.2.3", "0123456789abcdef", "2026-01-02T03:04:05Z"), os.Args[1:])
 }
 
 // night is a loopback world in which somebody is called: payments and its worker run the newest of four releases.

@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,15 +54,21 @@ func (n *night) sit(c call) (*terminal, *process) {
 
 func sit(t *testing.T, env []string, dir string, c call) (*terminal, *process) {
 	t.Helper()
-	term, slave := newTerminal(t, cmp.Or(c.columns, 100))
 	self, err := os.Executable()
 	must(t, err)
-	p := &process{Cmd: exec.Command(self, c.args...), t: t, args: c.args, ended: make(chan struct{})}
+	return at(t, exec.Command(self, c.args...), env, dir, c)
+}
+
+// at starts a command on a terminal of its own.
+func at(t *testing.T, cmd *exec.Cmd, env []string, dir string, c call) (*terminal, *process) {
+	t.Helper()
+	term, slave := newTerminal(t, cmp.Or(c.columns, 100))
+	p := &process{Cmd: cmd, t: t, args: c.args, ended: make(chan struct{})}
 	p.Env = append(append(slices.Clone(env), asProgram+"=1", "TZ=UTC", "TERM=xterm"), c.env...)
 	p.Dir = dir
 	p.Stdin, p.Stdout, p.Stderr = slave, &p.stdout, slave
 	p.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
-	_, err = term.master.WriteString(c.early)
+	_, err := term.master.WriteString(c.early)
 	must(t, err)
 	must(t, p.Start())
 	_ = slave.Close()
@@ -230,11 +235,7 @@ func TestInterruptedByHand(t *testing.T) {
 // A terminal that is closed ends a run in good order, too.
 func TestHangup(t *testing.T) {
 	t.Parallel()
-	// Under nohup the signal is ignored, and would be in the program, too, which heeds that. What is caught here has its default
-	// there.
-	caught := make(chan os.Signal, 1)
-	signal.Notify(caught, syscall.SIGHUP)
-	defer signal.Stop(caught)
+	hangups(t)
 	n := newNight(t, demo.Options{Pace: 2 * time.Second})
 	term, p := n.sit(call{args: theRun()})
 	until(t, "the rollout", func() bool { return strings.Contains(term.screen.String(), "► rollout") })
@@ -245,6 +246,32 @@ func TestHangup(t *testing.T) {
 	}
 	n.Cluster.SetDelays(quick)
 	n.finish(r)
+}
+
+// So does one that is closed with a shell between it and the program, which passes the hangup on before the kernel repeats it.
+func TestHangupUnderShell(t *testing.T) {
+	t.Parallel()
+	hangups(t)
+	n := newNight(t, demo.Options{Pace: 2 * time.Second})
+	self, err := os.Executable()
+	must(t, err)
+	term, shell := at(t, exec.Command("sh", "-i"), n.Env(os.Environ()), n.Dir, call{env: []string{"PS1=ready> ", "ENV="}})
+	line := shellQuote(self)
+	for _, a := range theRun() {
+		line += " " + shellQuote(a)
+	}
+	term.types("ready> ", line+"\n")
+	until(t, "the rollout", func() bool { return strings.Contains(term.screen.String(), "► rollout") })
+	must(t, term.master.Close())
+	shell.wait()
+	until(t, "the end of the run", func() bool {
+		s := n.state()
+		return !s.Locked && s.State == rollback.Interrupted
+	})
+	until(t, "the end of its journal", func() bool {
+		events := n.journal()[0]
+		return events[len(events)-1].Type == "run.finished"
+	})
 }
 
 // Nothing that is drawn on the terminal is wider than it, so that what is drawn over is what was drawn.
