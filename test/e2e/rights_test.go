@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/rollback-tools/rollback/internal/fake/github"
 	"github.com/rollback-tools/rollback/test/e2e/control"
 )
 
@@ -84,35 +88,65 @@ func reduced(roles []object, without pair) []object {
 // rightsCase is one command in a state in which it needs its rights.
 type rightsCase struct {
 	command string
+	method  string // of run, if it is not the usual one
 	state   string // told in the test's name, where a command has more than one
 	args    []string
 	exit    int // with all rights
+	options Options
+	// code gives the world GitHub and Jenkins; kinds are the workloads of a world without, all three without any.
+	code  bool
+	kinds []string
 	// before brings the world from the bad release that runs into the state in which the command is tried.
 	before func(context.Context, *Stage) error
-	// only are the rights that are tried in this state, all without any; elsewhere those that another state is for.
-	only, elsewhere []string
-	// says is what is said when an optional right is missing; a right that is not in it may be missed in silence.
-	says map[string]string
+	// only are the rights that are tried in this state, all without any.
+	only []string
+	// says is what is said when an optional right is missing. Each that is tried is in it, or in silent with the reason why
+	// nothing is said.
+	says, silent map[string]string
+}
+
+func (c rightsCase) name() string {
+	name := strings.TrimSpace(c.command + " " + c.method)
+	if c.state != "" {
+		name += ", " + c.state
+	}
+	return name
 }
 
 func TestLeastPrivilege(t *testing.T) {
 	for _, c := range rightsCases {
-		name := c.command
-		if c.state != "" {
-			name += ", " + c.state
-		}
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name(), func(t *testing.T) {
 			t.Parallel()
 			c.test(t)
 		})
 	}
 }
 
+// try is one set of rights with which a command is tried.
+type try struct {
+	name    string
+	roles   []object
+	missing pair
+	works   bool
+	env     []string
+}
+
 func (c rightsCase) test(t *testing.T) {
-	w := newReal(t, Options{}).(*real)
+	var w World
+	if c.code {
+		w = newForge(t, newReal, c.options)
+	} else {
+		w = newReal(t, c.options)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*bound)
 	defer cancel()
-	s := &Stage{world: w, releases: map[string]*Release{}}
+	s := &Stage{world: w, releases: map[string]*Release{}, broken: func(err error) { t.Error(err) }}
+	if err := s.grant(ctx, "run"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.begin(ctx, s); err != nil {
+		t.Fatal(err)
+	}
 	roles, err := s.roles(ctx, "--for", c.command)
 	if err != nil {
 		t.Fatal(err)
@@ -121,86 +155,139 @@ func (c rightsCase) test(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.grant(ctx, "run"); err != nil {
-		t.Fatal(err)
-	}
-	if err := releases(ctx, s); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.up(ctx,
-		workload(w, "Deployment", "payments", "payments", 1), workload(w, "StatefulSet", "payments-worker", "payments", 1),
-		workload(w, "DaemonSet", "payments-agent", "payments", 0),
-	); err != nil {
-		t.Fatal(err)
-	}
-	if c.before != nil {
-		if err := c.before(ctx, s); err != nil {
-			t.Fatal(err)
-		}
-	}
-
-	// Everything with which the command is tried: all rights, those that it needs, all but one.
-	type try struct {
-		name    string
-		roles   []object
-		missing pair
-		works   bool
-		env     []string
-	}
 	required := pairs(needed)
 	tries := []*try{{name: "all rights", roles: roles, works: true}, {name: "required rights alone", roles: needed, works: true}}
 	for _, p := range pairs(roles) {
-		if slices.Contains(c.elsewhere, p.masked(w)) || c.only != nil && !slices.Contains(c.only, p.masked(w)) {
-			continue
+		if text := p.masked(w); c.only == nil || slices.Contains(c.only, text) {
+			tries = append(tries, &try{name: "without " + text, roles: reduced(roles, p), missing: p, works: !slices.Contains(required, p)})
 		}
-		tries = append(tries, &try{name: "without " + p.masked(w), roles: reduced(roles, p), missing: p, works: !slices.Contains(required, p)})
 	}
 	for i, try := range tries {
-		if try.env, err = w.as(ctx, fmt.Sprintf("try-%d", i), try.roles); err != nil {
+		if try.env, err = theReal(w).as(ctx, fmt.Sprintf("try-%d", i), try.roles); err != nil {
 			t.Fatal(err)
 		}
 	}
-	state, err := s.keep(ctx)
+	before, err := s.keep(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	writes := slices.Contains([]string{"run", "undo", "restart", "retag"}, c.command)
-	var all sync.WaitGroup
-	turns := make(chan struct{}, 3)
-	for i, try := range tries {
-		one := func() {
-			r, err := s.with(try.env).rollback(ctx, slices.Clone(c.args)...)
-			if err != nil {
-				t.Errorf("%s: %v", try.name, err)
-				return
-			}
-			said := r.stdout + r.stderr
-			switch want := c.says[try.missing.masked(w)]; {
-			case try.works && r.exit != c.exit:
-				t.Errorf("%s: exit %d, want %d\n%s", try.name, r.exit, c.exit, said)
-			case try.works && !strings.Contains(said, want):
-				t.Errorf("%s: it does not say %q\n%s", try.name, want, said)
-			case try.works:
-			case r.exit == c.exit:
-				t.Errorf("%s: it works all the same, so it does not need this right (or this state does not)\n%s", try.name, said)
-			case !strings.Contains(said, "cannot "+try.missing.verb+" resource") && !strings.Contains(said, "no right to "+try.missing.verb):
-				t.Errorf("%s: exit %d, and the missing right is not named\n%s", try.name, r.exit, said)
-			}
+	one := func(try *try) {
+		r, err := s.with(try.env).rollback(ctx, slices.Clone(c.args)...)
+		if err != nil {
+			t.Errorf("%s: %v", try.name, err)
+			return
 		}
-		if !writes {
+		for _, e := range c.wrong(try, w, r) {
+			t.Errorf("%s: exit %d: %s\n%s%s", try.name, r.exit, e, r.stdout, r.stderr)
+		}
+	}
+	unchanged := func(what string) bool {
+		now, err := s.keep(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		diff := before.diff(now)
+		if diff != "" {
+			t.Errorf("%s: production or its record has changed:\n%s", what, diff)
+		}
+		return diff == ""
+	}
+	if !c.writes() {
+		var all sync.WaitGroup
+		turns := make(chan struct{}, 3)
+		for _, try := range tries {
 			turns <- struct{}{}
-			all.Go(func() { one(); <-turns })
-			continue
+			all.Go(func() { one(try); <-turns })
 		}
-		one()
-		if i+1 < len(tries) {
-			if err := s.restore(ctx, state); err != nil {
+		all.Wait()
+		unchanged("a command that only looks")
+	} else {
+		for i, try := range tries {
+			one(try)
+			if !try.works && unchanged(try.name) || i+1 == len(tries) {
+				continue
+			}
+			if err := s.restore(ctx, before); err != nil {
 				t.Fatalf("after %s: %v", try.name, err)
+			}
+			if before, err = s.keep(ctx); err != nil { // the tag of the kept image stays
+				t.Fatal(err)
 			}
 		}
 	}
-	all.Wait()
 	t.Logf("%d rights, %d of them needed; %d tried", len(pairs(roles)), len(required), len(tries))
+}
+
+// begin brings the world into the state in which the command is tried.
+func (c rightsCase) begin(ctx context.Context, s *Stage) error {
+	if c.code {
+		if err := coded(ctx, s); err != nil {
+			return err
+		}
+	} else {
+		if err := releases(ctx, s); err != nil {
+			return err
+		}
+		kinds := c.kinds
+		if kinds == nil {
+			kinds = []string{"Deployment", "StatefulSet", "DaemonSet"}
+		}
+		var objects []object
+		for _, kind := range kinds {
+			name := map[string]string{"Deployment": "payments", "StatefulSet": "payments-worker", "DaemonSet": "payments-agent"}[kind]
+			objects = append(objects, workload(s.world, kind, name, "payments", map[string]int{"Deployment": 1, "StatefulSet": 1}[kind]))
+		}
+		if err := s.up(ctx, objects...); err != nil {
+			return err
+		}
+	}
+	if c.before == nil {
+		return nil
+	}
+	return c.before(ctx, s)
+}
+
+// writes tells whether the command changes anything, where it may.
+func (c rightsCase) writes() bool {
+	return slices.Contains([]string{"run", "undo", "restart", "retag", "revert", "reland"}, c.command)
+}
+
+// wrong is what is wrong with how a try ended.
+func (c rightsCase) wrong(try *try, w World, r outcome) (list []string) {
+	said, text := r.stdout+r.stderr, try.missing.masked(w)
+	if !try.works {
+		if r.exit != 1 && r.exit != 5 {
+			list = append(list, "want 1 or 5: a right that it cannot do without is missing, and that is found out before anything is touched")
+		}
+		if !slices.ContainsFunc(try.missing.refusals(), func(text string) bool { return strings.Contains(said, text) }) {
+			list = append(list, fmt.Sprintf("it does not name the missing right: none of %q", try.missing.refusals()))
+		}
+		return list
+	}
+	if r.exit != c.exit {
+		list = append(list, fmt.Sprintf("want %d", c.exit))
+	}
+	if try.missing == (pair{}) {
+		return list
+	}
+	want, why := c.says[text], c.silent[text]
+	switch {
+	case (want == "") == (why == ""):
+		list = append(list, "an optional right wants either what is said without it or why nothing is")
+	case !strings.Contains(said, want):
+		list = append(list, fmt.Sprintf("it does not say %q", want))
+	}
+	return list
+}
+
+// refusals are the ways to say that a right is missing: the API server's, and ours from its answer to a review.
+func (p pair) refusals() []string {
+	kind := map[string]string{"deployments": "deployment", "statefulsets": "statefulset", "daemonsets": "daemonset", "configmaps": "configmap"}[p.resource]
+	list := []string{fmt.Sprintf("cannot %s resource %q in API group %q", p.verb, p.resource, p.group)}
+	for _, lead := range []string{"no right to ", ", "} { // the first of a list, and those that follow
+		list = append(list, lead+p.verb+" "+kind+"s", lead+p.verb+" "+kind+"/")
+	}
+	return list
 }
 
 // masked is a right with the namespace as the table has it.
@@ -219,6 +306,14 @@ type otherEnv struct {
 }
 
 func (o otherEnv) Env() []string { return append(o.World.Env(), o.env...) } // the last of a name counts
+
+// theReal is the real world, also inside one with GitHub and Jenkins.
+func theReal(w World) *real {
+	if f, ok := w.(*forge); ok {
+		w = f.World
+	}
+	return w.(*real)
+}
 
 // as makes a user with these rights and returns the environment in which the program is that user.
 func (w *real) as(ctx context.Context, user string, roles []object) ([]string, error) {
@@ -252,15 +347,25 @@ func (w *real) as(ctx context.Context, user string, roles []object) ([]string, e
 		until(ctx, func() (bool, error) { return w.granted(ctx, token, own) })
 }
 
-// kept is what a command may change: the tags, the record and the pod templates.
+// kept is what a command may change: the tags, the record, the pod templates and the pull requests.
 type kept struct {
 	tags        map[string]string
 	record      object            // nil if there is none
 	annotations map[string]object // of the pod templates, by "deployments/payments"
+	pulls       map[int]string    // the reverts' states, by number
 }
+
+// diff tells how what may change is different now, "" if it is not.
+func (k kept) diff(now kept) string { return cmp.Diff(k, now, cmp.AllowUnexported(kept{})) }
 
 func (s *Stage) keep(ctx context.Context) (kept, error) {
 	k := kept{tags: s.world.Registry().Tags("payments"), annotations: map[string]object{}}
+	if f, ok := s.world.(*forge); ok {
+		k.pulls = map[int]string{}
+		for _, p := range f.reverts() {
+			k.pulls[p.Number] = fmt.Sprintf("open=%t merged=%t", p.Open, p.Merged)
+		}
+	}
 	api, ns := s.world.API(), s.world.Namespace()
 	m, err := api.get(ctx, "configmaps", ns, "rollback-payments")
 	if err == nil {
@@ -305,6 +410,15 @@ func (s *Stage) restore(ctx context.Context, k kept) error {
 			return err
 		}
 	}
+	if f, ok := s.world.(*forge); ok {
+		for n := range now.pulls {
+			if k.pulls[n] != now.pulls[n] {
+				if err := f.forget(n); err != nil {
+					return err
+				}
+			}
+		}
+	}
 	var moved []string
 	for _, w := range sorted(k.annotations) {
 		patch := object{}
@@ -334,6 +448,24 @@ func (s *Stage) restore(ctx context.Context, k kept) error {
 	})
 }
 
+// forget takes away a pull request that is open, with its branch, as if there had never been one.
+func (f *forge) forget(number int) error {
+	p, ok := f.code.Pull(number)
+	if !ok || !p.Open {
+		return fmt.Errorf("#%d is not open", number)
+	}
+	r := httptest.NewRequest(http.MethodDelete, "/repos/"+codeRepo+"/git/refs/heads/"+p.Head, http.NoBody)
+	r.Header.Set("Authorization", "Bearer "+github.Token)
+	r.Header.Set("User-Agent", "e2e")
+	w := httptest.NewRecorder()
+	f.github.Next.ServeHTTP(w, r)
+	if w.Code != http.StatusNoContent {
+		return fmt.Errorf("deleting the branch %s: %d %s", p.Head, w.Code, w.Body)
+	}
+	f.code.ForgetPulls()
+	return nil
+}
+
 // rolledBack is the state after a rollback.
 func rolledBack(ctx context.Context, s *Stage) error {
 	r, err := s.rollback(ctx, on("run", "--reason", "amounts", "--yes")...)
@@ -348,6 +480,11 @@ func retagged(_ context.Context, s *Stage) error {
 	return s.world.Registry().Tag("payments", "latest", s.releases["good"].Digest)
 }
 
+// crashing are images that end as soon as they run.
+func crashing(name string) func(context.Context, *Stage) error {
+	return behave(name, control.Behaviour{Crash: true, ExitCode: 2, Logs: "panic: no such column\n"})
+}
+
 // unread is what is said of what may not be read, where a command can do without.
 var unread = map[string]string{
 	"list replicasets.apps": "replicasets: not allowed, needs list on replicasets.apps",
@@ -358,27 +495,151 @@ var unread = map[string]string{
 
 // maybe is what the doctor says of the same, and of what is missed in silence.
 var maybe = map[string]string{
-	"list replicasets.apps": "may not list replicasets.apps",
-	"list cronjobs.batch":   "may not list cronjobs.batch",
-	"list jobs.batch":       "may not list jobs.batch",
-	"list configmaps":       "may not list configmaps",
-	"get namespaces prod":   "may not get namespaces",
+	"list replicasets.apps":      "may not list replicasets.apps",
+	"list cronjobs.batch":        "may not list cronjobs.batch",
+	"list jobs.batch":            "may not list jobs.batch",
+	"list configmaps":            "may not list configmaps",
+	"get namespaces prod":        "may not get namespaces",
+	"get namespaces kube-system": "may not get namespaces",
+}
+
+// Why a missing right is not spoken of.
+const (
+	byURL    = "the configuration compares the server's URL, which is read from the kubeconfig"
+	isThere  = "only an empty namespace needs the question whether it exists"
+	byPoll   = "the next poll sees the same"
+	noTheme  = "the command says nothing of what the right is about"
+	byLabels = "the pods' labels tell whose they are"
+	comesUp  = "nothing fails to come up; there is another state for that"
+	sameName = "the events of the name are shown"
+)
+
+// quiet are the rights that are missed in silence by every command that looks, quietly those of one that waits for pods, and
+// aside those of one that prints no findings.
+var (
+	quiet   = map[string]string{"get namespaces kube-system": byURL, "get namespaces prod": isThere}
+	quietly = with(quiet, map[string]string{
+		"watch deployments.apps": byPoll, "watch statefulsets.apps": byPoll, "watch daemonsets.apps": byPoll, "watch pods": byPoll,
+		"get pods": comesUp, "list events": comesUp, "get pods/log": comesUp,
+	})
+	aside   = map[string]string{"list replicasets.apps": byLabels, "list cronjobs.batch": noTheme, "list jobs.batch": noTheme, "list configmaps": noTheme}
+	failing = []string{"list events", "get pods/log", "get pods"}
+	// stuck is what is said of a pod that does not come up.
+	stuck = map[string]string{"list events": "events not readable: needs list on events", "get pods/log": "needs get on pods/log"}
+)
+
+func with(a, b map[string]string) map[string]string {
+	both := maps.Clone(a)
+	maps.Copy(both, b)
+	return both
 }
 
 var rightsCases = []rightsCase{
-	{command: "status", says: unread, args: on("status")},
-	{command: "candidates", args: on("candidates")},
-	{command: "plan", says: unread, args: on("plan")},
+	{command: "status", says: unread, silent: quiet, args: on("status")},
+	{command: "candidates", silent: with(quiet, aside), args: on("candidates")},
+	{command: "plan", says: unread, silent: quiet, args: on("plan")},
 	{command: "doctor", says: maybe, args: on("doctor", "--for", "doctor")},
-	{command: "verify", args: on("verify")},
-	{command: "retag", says: unread, args: on("retag", "--reason", "amounts", "--yes")},
-	{command: "restart", says: unread, args: on("restart", "--reason", "amounts", "--yes"), before: retagged},
-	{command: "run", says: unread, args: on("run", "--reason", "amounts", "--yes")},
-	{command: "undo", says: unread, args: on("undo", "--reason", "false alarm", "--yes"), before: rolledBack},
+	{command: "verify", silent: with(quietly, aside), args: on("verify")},
+	{command: "retag", says: unread, silent: quiet, args: on("retag", "--reason", "amounts", "--yes")},
+	{command: "restart", says: unread, silent: quietly, args: on("restart", "--reason", "amounts", "--yes"), before: retagged},
+	{command: "run", says: unread, silent: quietly, args: byTag},
+	{command: "undo", says: unread, silent: quietly, args: on("undo", "--reason", "false alarm", "--yes"), before: rolledBack},
 	{
-		command: "run", state: "the older image crashes", args: on("run", "--reason", "amounts", "--yes"), exit: 4,
-		before: behave("good", control.Behaviour{Crash: true, ExitCode: 2, Logs: "panic: no such column\n"}),
-		only:   []string{"list events", "get pods/log", "get pods"},
-		says:   map[string]string{"list events": "events not readable: needs list on events", "get pods/log": "needs get on pods/log"},
+		command: "run", state: "the older image crashes", args: byTag, exit: 4, before: crashing("good"),
+		only: failing, says: stuck, silent: map[string]string{"get pods": sameName},
 	},
+	{
+		command: "restart", state: "the image crashes", args: on("restart", "--reason", "amounts", "--yes"), exit: 4, kinds: []string{"Deployment"},
+		before: func(ctx context.Context, s *Stage) error {
+			if err := retagged(ctx, s); err != nil {
+				return err
+			}
+			return crashing("good")(ctx, s)
+		},
+		only: failing, says: stuck, silent: map[string]string{"get pods": sameName},
+	},
+	{
+		command: "undo", state: "the image from before crashes", args: on("undo", "--reason", "false alarm", "--yes"), exit: 4, kinds: []string{"Deployment"},
+		before: func(ctx context.Context, s *Stage) error {
+			if err := rolledBack(ctx, s); err != nil {
+				return err
+			}
+			return crashing("bad")(ctx, s)
+		},
+		only: failing, says: stuck, silent: map[string]string{"get pods": sameName},
+	},
+	{
+		command: "run", state: "another registry than ECR", args: byTag, options: Options{OCI: true}, kinds: []string{"Deployment"},
+		only: []string{"list deployments.apps", "patch deployments.apps", "get deployments.apps", "list pods", "get configmaps", "create configmaps", "update configmaps", "list jobs.batch"},
+		says: unread,
+	},
+	{
+		command: "run", method: "revert", args: byRevert, code: true, exit: 3,
+		only: []string{"get deployments.apps", "list deployments.apps", "list pods", "get configmaps", "create configmaps", "update configmaps", "list replicasets.apps"},
+		says: unread,
+	},
+	{
+		command: "run", method: "revert", state: "merged and built", args: byRevert, code: true, before: mergedByHand,
+		only:   []string{"get deployments.apps", "list pods", "get configmaps", "update configmaps", "watch deployments.apps", "watch pods"},
+		silent: quietly,
+	},
+	{
+		command: "revert", args: on("revert", "--commit", "{bad.commit}", "--reason", "amounts"), code: true,
+		before: func(ctx context.Context, s *Stage) error {
+			if err := silent(ctx, s); err != nil {
+				return err
+			}
+			if err := rolledBack(ctx, s); err != nil {
+				return err
+			}
+			return mended(ctx, s)
+		},
+		says: map[string]string{
+			"get configmaps":    "what the record of payments/prod owes could not be read",
+			"update configmaps": "the record of payments/prod could not be told",
+		},
+		silent: map[string]string{"get namespaces kube-system": byURL},
+	},
+	{
+		command: "reland", args: on("reland", "--pr", "5", "--reason", "fixed"), code: true, before: revertUndone,
+		says: map[string]string{
+			"get configmaps":    "what the record of payments/prod owes could not be read",
+			"update configmaps": "the record of payments/prod could not be told",
+		},
+		silent: map[string]string{"get namespaces kube-system": byURL},
+	},
+}
+
+// mergedByHand is the state of a rollback by revert whose pull request was merged while nobody waited, and deployed.
+func mergedByHand(ctx context.Context, s *Stage) error {
+	r, err := s.rollback(ctx, slices.Clone(byRevert)...)
+	if err == nil && r.exit != 3 {
+		err = fmt.Errorf("rollback run: exit %d\n%s", r.exit, r.stderr)
+	}
+	if err != nil {
+		return err
+	}
+	f := s.world.(*forge)
+	if _, err := f.code.Merge(firstRevert, "squash", reviewer); err != nil {
+		return err
+	}
+	return f.deployed(ctx, 1)
+}
+
+// revertUndone is the state in which the revert of a rollback is merged, and the rollback was undone: the revert has to be
+// taken back.
+func revertUndone(ctx context.Context, s *Stage) error {
+	if err := rolledBack(ctx, s); err != nil {
+		return err
+	}
+	f := s.world.(*forge)
+	f.webhook.Store(false)
+	if _, err := f.code.Merge(firstRevert, "squash", reviewer); err != nil {
+		return err
+	}
+	r, err := s.rollback(ctx, on("undo", "--reason", "false alarm", "--yes")...)
+	if err == nil && r.exit != 0 {
+		err = fmt.Errorf("rollback undo: exit %d\n%s", r.exit, r.stderr)
+	}
+	return err
 }

@@ -111,6 +111,9 @@ func (s *Stage) grant(ctx context.Context, command string) error {
 	if err != nil {
 		return err
 	}
+	if len(roles) == 0 {
+		return fmt.Errorf("rollback permissions --for %s printed no Role", command)
+	}
 	return s.world.Grant(ctx, roles)
 }
 
@@ -132,9 +135,6 @@ func (s *Stage) roles(ctx context.Context, args ...string) ([]object, error) {
 			return nil, fmt.Errorf("rollback permissions printed what is no YAML: %w\n%s", err, r.stdout)
 		}
 		roles = append(roles, role)
-	}
-	if len(roles) == 0 {
-		return nil, fmt.Errorf("rollback permissions printed no Role:\n%s", r.stdout)
 	}
 	return roles, nil
 }
