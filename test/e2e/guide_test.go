@@ -97,14 +97,13 @@ contexts:
 			t.Fatalf("block %d of docs/guide.md: %v", i+1, err)
 		}
 		t.Logf("block %d: %s\n%s\n%s", i+1, time.Since(at).Round(time.Millisecond), block, out)
-		for role, right := range map[string]object{
-			"create rolebinding rollback-plan": {"apiGroups": []any{""}, "resources": []any{"pods"}, "verbs": []any{"list"}},
-			"create rolebinding rollback-run":  {"apiGroups": []any{"apps"}, "resources": []any{"deployments"}, "verbs": []any{"patch"}},
+		for _, bound := range []struct{ command, verb, group, resource string }{
+			{"create rolebinding rollback-plan", "list", "", "pods"},
+			{"create rolebinding rollback-run", "patch", "apps", "deployments"},
 		} {
-			if strings.Contains(block, role) { // the API server's authorizer sees it a moment later
-				roles := []object{{"metadata": object{"namespace": w.namespace}, "rules": []any{right}}}
-				if err := until(ctx, func() (bool, error) { return w.granted(ctx, token, roles) }); err != nil {
-					t.Fatalf("block %d of docs/guide.md: %s gives no right: %v", i+1, role, err)
+			if strings.Contains(block, bound.command) { // the API server's authorizer sees it a moment later
+				if err := until(ctx, func() (bool, error) { return w.allowed(ctx, token, bound.verb, bound.group, bound.resource) }); err != nil {
+					t.Fatalf("block %d of docs/guide.md: %s gives no right: %v", i+1, bound.command, err)
 				}
 			}
 		}

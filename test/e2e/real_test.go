@@ -24,6 +24,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/rollback-tools/rollback/internal/fake"
 	"github.com/rollback-tools/rollback/test/e2e/control"
 	"github.com/rollback-tools/rollback/test/e2e/registry"
@@ -104,6 +106,7 @@ type real struct {
 	proxy     *httptest.Server
 	board     *fake.Switchboard
 	api       *API
+	bound     map[string][]object // the roles of each service account
 }
 
 func newReal(t *testing.T, o Options) World {
@@ -121,7 +124,7 @@ func realIn(t *testing.T, c *cluster, o Options) *real {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var err error
-	w := &real{cluster: c, namespace: fmt.Sprintf("e2e-%d", c.number.Add(1)), dir: t.TempDir()}
+	w := &real{cluster: c, namespace: fmt.Sprintf("e2e-%d", c.number.Add(1)), dir: t.TempDir(), bound: map[string][]object{}}
 	if o.OCI {
 		w.store, w.images = newPlainReal(t)
 	} else {
@@ -247,64 +250,119 @@ func (w *real) Env() []string {
 }
 
 func (w *real) Grant(ctx context.Context, roles []object) error {
-	if err := w.bind(ctx, "oncall", roles); err != nil {
-		return err
-	}
 	token, err := w.token()
 	if err != nil {
 		return err
 	}
-	// The API server's authorizer sees new bindings a moment later.
-	return until(ctx, func() (bool, error) { return w.granted(ctx, token, roles) })
+	return w.bind(ctx, "oncall", token, roles)
 }
 
-// bind makes roles, or changes those of the same name, and gives them to a service account.
-func (w *real) bind(ctx context.Context, user string, roles []object) error {
-	for _, role := range roles {
-		kind, name, namespace := str(role, "kind"), str(role, "metadata", "name"), str(role, "metadata", "namespace")
-		resource := plural(kind)
-		if _, err := w.api.create(ctx, resource, namespace, role); isStatus(err, http.StatusConflict) {
-			if err := w.api.merge(ctx, resource, namespace, name, object{"rules": role["rules"]}); err != nil {
+// bind gives a service account these roles and no others, and waits until the API server's authorizer knows it, which is a
+// moment later.
+func (w *real) bind(ctx context.Context, user, token string, roles []object) error {
+	had := w.bound[user]
+	w.bound[user] = roles
+	for _, role := range had {
+		if !slices.ContainsFunc(roles, func(r object) bool { return sameRole(r, role) }) {
+			if err := w.unbind(ctx, role); err != nil {
 				return err
 			}
-			continue // bound before
-		} else if err != nil {
-			return err
+		}
+	}
+	for _, role := range roles {
+		kind, name, namespace := str(role, "kind"), str(role, "metadata", "name"), str(role, "metadata", "namespace")
+		if slices.ContainsFunc(had, func(r object) bool { return sameRole(r, role) }) {
+			if err := w.api.merge(ctx, plural(kind), namespace, name, object{"rules": role["rules"]}); err != nil {
+				return err
+			}
+			continue
 		}
 		bind := object{
 			"metadata": object{"name": name},
 			"roleRef":  object{"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name},
 			"subjects": []any{object{"kind": "ServiceAccount", "name": user, "namespace": w.namespace}},
 		}
+		if _, err := w.api.create(ctx, plural(kind), namespace, role); err != nil {
+			return err
+		}
 		if _, err := w.api.create(ctx, strings.ToLower(kind)+"bindings", namespace, bind); err != nil {
+			return err
+		}
+	}
+	var diff string
+	err := until(ctx, func() (bool, error) {
+		d, err := w.rightsDiffer(ctx, token, slices.Concat(had, roles), roles)
+		if err == nil {
+			diff = d
+		}
+		return diff == "", err
+	})
+	if err != nil {
+		return fmt.Errorf("the rights of %s (+) are not those of its roles (-): %w\n%s", user, err, diff)
+	}
+	return nil
+}
+
+func sameRole(a, b object) bool {
+	return str(a, "kind") == str(b, "kind") && str(a, "metadata", "name") == str(b, "metadata", "name") && str(a, "metadata", "namespace") == str(b, "metadata", "namespace")
+}
+
+// unbind removes a role and its binding.
+func (w *real) unbind(ctx context.Context, role object) error {
+	kind, name, namespace := str(role, "kind"), str(role, "metadata", "name"), str(role, "metadata", "namespace")
+	for _, resource := range []string{strings.ToLower(kind) + "bindings", plural(kind)} {
+		if _, err := w.api.do(ctx, http.MethodDelete, pathOf(resource, namespace, name), "", nil); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// granted asks as a user whether it may do the last thing that each of the roles allows.
-func (w *real) granted(ctx context.Context, token string, roles []object) (bool, error) {
+// rightsDiffer asks as a user for its rights in the namespaces of some roles, and tells how they differ from what the present
+// ones of them give.
+func (w *real) rightsDiffer(ctx context.Context, token string, all, present []object) (string, error) {
 	user := *w.api
 	user.token = token
-	for _, role := range roles {
-		rules := items(role, "rules")
-		r := rules[len(rules)-1]
-		resource, sub, _ := strings.Cut(items(r, "resources")[0].(string), "/")
-		ask := object{"verb": items(r, "verbs")[0], "group": items(r, "apiGroups")[0], "resource": resource, "subresource": sub, "namespace": str(role, "metadata", "namespace")}
-		if names := items(r, "resourceNames"); len(names) > 0 {
-			ask["name"] = names[0]
-		}
-		got, err := user.do(ctx, http.MethodPost, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", "application/json",
-			object{"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": object{"resourceAttributes": ask}})
-		if err != nil {
-			return false, err
-		}
-		if at(got, "status", "allowed") != true {
-			return false, nil
+	namespaces := map[string]bool{w.namespace: true}
+	for _, role := range all {
+		if n := str(role, "metadata", "namespace"); n != "" {
+			namespaces[n] = true
 		}
 	}
-	return true, nil
+	for namespace := range namespaces {
+		got, err := user.do(ctx, http.MethodPost, "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", "application/json",
+			object{"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "spec": object{"namespace": namespace}})
+		if err != nil {
+			return "", err
+		}
+		here := slices.DeleteFunc(slices.Clone(present), func(r object) bool { n := str(r, "metadata", "namespace"); return n != "" && n != namespace })
+		if diff := cmp.Diff(rights(here), rights([]object{{"rules": at(got, "status", "resourceRules")}})); diff != "" {
+			return diff, nil
+		}
+	}
+	return "", nil
+}
+
+// rights are those that roles give, but for what everybody may ask about himself, and service accounts about the cluster.
+func rights(roles []object) map[string]bool {
+	set := map[string]bool{}
+	for _, p := range pairs(roles) {
+		if !slices.Contains([]string{"authorization.k8s.io", "authentication.k8s.io", "certificates.k8s.io"}, p.group) {
+			set[p.String()] = true
+		}
+	}
+	return set
+}
+
+// allowed asks as a user whether it may do something in the world's namespace.
+func (w *real) allowed(ctx context.Context, token, verb, group, resource string) (bool, error) {
+	user := *w.api
+	user.token = token
+	got, err := user.do(ctx, http.MethodPost, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", "application/json",
+		object{"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": object{"resourceAttributes": object{
+			"verb": verb, "group": group, "resource": resource, "namespace": w.namespace,
+		}}})
+	return at(got, "status", "allowed") == true, err
 }
 
 // token is that of the program's user, as its kubeconfig has it.

@@ -236,6 +236,11 @@ func (sc Scenario) play(t *testing.T, w World) Trace {
 			t.Errorf("%s: %s is %q, want %q", w.Name(), f, got, sc.Want[f])
 		}
 	}
+	if os.Getenv("E2E_TRACE") != "" { // for whoever wants to see what is compared
+		for _, f := range sorted(trace) {
+			t.Logf("%s: %s = %s", w.Name(), f, trace[f])
+		}
+	}
 	t.Logf("%s: seeded in %s, %s in all, %d fields", w.Name(), seeded.Round(time.Millisecond), time.Since(begun).Round(time.Millisecond), len(trace))
 	return trace
 }

@@ -113,8 +113,68 @@ func (s *Stage) mask(text string) string {
 	for _, m := range masks {
 		text = m.re.ReplaceAllString(text, m.by)
 	}
-	return eventLines(stepLines(text))
+	return oneGap(eventLines(stepLines(spans(text))))
 }
+
+// padding is the space between two columns, or before what is right of a text.
+var padding = regexp.MustCompile(`(\S)  +`)
+
+// oneGap makes all columns equally far from each other: how wide one is depends on what was masked in it.
+func oneGap(text string) string { return padding.ReplaceAllString(text, "$1  ") }
+
+var spanForm = regexp.MustCompile(`\b(?:\d+(?:\.\d+)?(?:ms|d|h|m|s))+\b`)
+
+// agesOf are how long ago things are in the scenarios, and periods is what counts down in them.
+var (
+	agesOf  = []time.Duration{5 * time.Minute, 42 * time.Minute, 27 * time.Hour, 6 * day, 9 * day, 90 * day}
+	periods = []time.Duration{time.Hour}
+)
+
+const (
+	day = 24 * time.Hour
+	// passing is the longest that may pass from the seed of a scenario to what is said in it, and so by what a span may be off.
+	passing = bound + time.Minute
+)
+
+// spans masks how long something took or is ago. What happened in the scenario itself is one span; an age of the seed is told
+// from another, and so is what is left of a period, but not how far the clock has gone since.
+func spans(text string) string {
+	return spanForm.ReplaceAllStringFunc(text, func(said string) string {
+		d, ok := span(said)
+		if !ok {
+			return said
+		}
+		for _, age := range agesOf {
+			if d >= age && d < age+passing {
+				return age.String() + "…"
+			}
+		}
+		for _, p := range periods {
+			if d > p-passing && d <= p {
+				return "…" + p.String()
+			}
+		}
+		if d < passing {
+			return "Ns"
+		}
+		return said
+	})
+}
+
+// span reads a duration as the program, Go or Kubernetes writes it.
+func span(text string) (time.Duration, bool) {
+	var sum time.Duration
+	for _, m := range spanUnit.FindAllStringSubmatch(text, -1) {
+		n, err := strconv.ParseFloat(m[1], 64)
+		if err != nil {
+			return 0, false
+		}
+		sum += time.Duration(n * float64(map[string]time.Duration{"ms": time.Millisecond, "s": time.Second, "m": time.Minute, "h": time.Hour, "d": day}[m[2]]))
+	}
+	return sum, true
+}
+
+var spanUnit = regexp.MustCompile(`(\d+(?:\.\d+)?)(ms|d|h|m|s)`)
 
 // stepForm is a step as a plan lists it.
 var stepForm = regexp.MustCompile(`(?m)^ +(?:steps +)?\d+\. (\S+) +(.*)$`)
@@ -125,8 +185,8 @@ func stepLines(text string) string {
 	for _, m := range stepForm.FindAllStringSubmatch(text, -1) {
 		name, what := regexp.QuoteMeta(fmt.Sprintf("%-9s ", m[1])), regexp.QuoteMeta(m[2])
 		text = regexp.MustCompile(`(?m)^► `+name+what+`\n`).ReplaceAllString(text, "")
-		text = regexp.MustCompile(`(?m)^([✔✗] `+name+`)`+what+`: `).ReplaceAllString(text, "$1")
-		text = regexp.MustCompile(`(?m)^([✔✗] `+name+`)`+what+`$`).ReplaceAllString(text, "${1}done")
+		text = regexp.MustCompile(`(?m)^([✔✗◎] `+name+`)`+what+`: `).ReplaceAllString(text, "$1")
+		text = regexp.MustCompile(`(?m)^([✔✗◎] `+name+`)`+what+`$`).ReplaceAllString(text, "${1}done")
 	}
 	return text
 }
@@ -162,15 +222,13 @@ var masks = []struct {
 	{regexp.MustCompile(`\b(payments|web)-[0-9a-f]{8,10}\b`), "$1-HASH"},
 	{regexp.MustCompile(`\bby \d\d:\d\d UTC`), "by TIME"},
 	{regexp.MustCompile(`ImagePullBackOff: Back-off pulling image "[^"]*": ErrImagePull: `), "ErrImagePull: "}, // the kubelet tells one trouble by both in turn
-	{regexp.MustCompile(`started (\d+m)?(\d+s)? ago`), "started … ago"},
-	{regexp.MustCompile(`\b(27h|4)\d*m? ago`), "${1}… ago"}, // a minute may pass in a scenario
-	{regexp.MustCompile(`\b\d+m\d+s\b`), "Ns"},
-	{regexp.MustCompile(`\b\d+(\.\d+)?( ?)(ms|s)\b`), "N${2}s"},
+	{regexp.MustCompile(`\bback-off \S+ restarting\b`), "back-off N restarting"},                               // doubled each time
+	{regexp.MustCompile(`\b\d+(\.\d+)? (ms|s)\b`), "N s"},
 	{regexp.MustCompile(`Image size: \d+ bytes`), "Image size: N bytes"},
 	{regexp.MustCompile(`\(\d+ times\)`), "(N times)"},
 	{regexp.MustCompile(`/\d+@UID/\d+/\d+`), "/PROCESS"},
-	{regexp.MustCompile(`(?m)^◎ .*\n`), ""},           // progress: what is seen on the way depends on the clock
-	{regexp.MustCompile(`(?m)^([✔✗] .*)  Ns$`), "$1"}, // how long a step took, told when it is long
+	{regexp.MustCompile(`(?m)^◎ .*\n`), ""},                  // progress: what is seen on the way depends on the clock
+	{regexp.MustCompile(`(?m)^([✔✗◎] .*)  \d+\.\ds$`), "$1"}, // how long a step took, told when it is long
 	{regexp.MustCompile(`(?m) +$`), ""},
 }
 
