@@ -4,6 +4,7 @@ package github
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -147,19 +148,36 @@ const asked = 8
 func (r *reverting) conflict(ctx context.Context) error {
 	c := &rollback.RevertConflict{Range: r.res.Range, Head: r.res.Head, Base: r.branch}
 	later, err := r.compare(ctx, r.res.Range.Bad, r.res.Head)
+	r.disputed(ctx, c, r.res.Range.Bad, r.diff, later, errors.Join(r.diffErr, err))
+	c.Commands = rollback.ByHand(r.res.Range, r.branch, r.res.Head, rollback.RevertBranch(r.branchPrefix, r.res.Range, 1), c.Files)
+	return c
+}
+
+// clash is conflict for somebody's pull request.
+func (r *reverting) clash(ctx context.Context, f found) error {
+	c := &rollback.RevertConflict{Range: r.res.Range, Head: r.res.Head, Base: r.branch, PR: f.PullRequest, Commands: rollback.UpToDate(r.branch, f.Head)}
+	var theirs, later comparison
+	err := together(
+		func() (err error) { theirs, err = r.compare(ctx, f.base, f.commit); return },
+		func() (err error) { later, err = r.compare(ctx, f.base, r.res.Head); return },
+	)
+	r.disputed(ctx, c, f.base, theirs, later, err)
+	return c
+}
+
+// disputed fills in which files two changes since a commit have in common, and who made the later one.
+func (r *reverting) disputed(ctx context.Context, c *rollback.RevertConflict, from rollback.Commit, change, later comparison, err error) {
 	switch {
 	case err != nil:
-		c.Unlisted = "what changed since could not be read: " + err.Error()
-	case r.diffErr != nil:
-		c.Unlisted = "the files of the range could not be read: " + r.diffErr.Error()
-	case later.cut || r.diff.cut:
+		c.Unlisted = "the files could not be listed: " + err.Error()
+	case later.cut || change.cut:
 		c.Unlisted = fmt.Sprintf("GitHub lists at most %d files", maxFiles)
 	}
 	since := map[rollback.Commit]bool{}
 	for _, l := range later.Commits {
 		since[l.Commit] = true
 	}
-	paths := overlap(r.diff, later)
+	paths := overlap(change, later)
 	if len(paths) == 0 && c.Unlisted == "" {
 		c.Unlisted = "no file was changed by both: a file and a folder, or a rename, are in each other's way"
 	}
@@ -172,7 +190,7 @@ func (r *reverting) conflict(ctx context.Context) error {
 		}
 		wave.Go(func() {
 			for _, ch := range r.touching(ctx, path) {
-				if ch.Commit == r.res.Range.Bad {
+				if ch.Commit == from {
 					break
 				}
 				if !since[ch.Commit] && later.Total <= len(later.Commits) {
@@ -183,8 +201,6 @@ func (r *reverting) conflict(ctx context.Context) error {
 		})
 	}
 	wave.Wait()
-	c.Commands = rollback.ByHand(r.res.Range, r.branch, r.res.Head, rollback.RevertBranch(r.branchPrefix, r.res.Range, 1), c.Files)
-	return c
 }
 
 // touching lists the newest commits of the branch that touch a path, with their pull requests where the log has them.

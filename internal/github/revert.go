@@ -44,6 +44,7 @@ type reverting struct {
 	diffErr            error
 	reading            sync.WaitGroup
 	complete           bool   // every commit of the range is listed
+	renews             *found // our own pull request, which conflicts by now and is made anew
 	temp               string // the temporary branch, while there may be one
 }
 
@@ -94,7 +95,16 @@ func (r *reverting) once(ctx context.Context) (res rollback.RevertResult, err er
 		return r.res, err
 	}
 	if named != nil {
-		return r.adopt(ctx, *named), nil
+		switch clashes := r.clashes(ctx, *named); {
+		case !clashes:
+			return r.adopt(ctx, *named), nil
+		case r.req.DryRun:
+			r.res.Notes = append(r.res.Notes, fmt.Sprintf("#%d conflicts with %s by now", named.Number, r.branch))
+			return r.adopt(ctx, *named), nil
+		case !named.untouched:
+			return r.res, r.clash(ctx, *named)
+		}
+		r.renews = named
 	}
 	if r.req.DryRun {
 		return r.foresee(ctx)
@@ -110,6 +120,9 @@ func (r *reverting) once(ctx context.Context) (res rollback.RevertResult, err er
 			return r.res, nil
 		}
 		if other != nil { // only people can do this one, and somebody has
+			if r.clashes(ctx, *other) {
+				return r.res, r.clash(ctx, *other)
+			}
 			return r.adopt(ctx, *other), nil
 		}
 		return r.res, err
@@ -329,6 +342,7 @@ type found struct {
 	// commit and tree are its tip, base the commit of the branch that it is made on.
 	commit, base rollback.Commit
 	tree         string
+	untouched    bool   // it is one commit of ours, as it was opened
 	why          string // it is not the exact inverse, or is not known to be; "" where it is
 }
 
@@ -404,7 +418,21 @@ func (r *reverting) verify(ctx context.Context, p rollback.PullRequest) (found, 
 	if f.tree != want {
 		f.why = "its content is not that of the exact inverse"
 	}
+	rng, ours := rollback.UndoesIn(tip.body)
+	f.untouched = f.why == "" && made.Total == 1 && ours && rng == r.res.Range && strings.HasPrefix(p.Head, r.branchPrefix)
 	return f, nil
+}
+
+// clashes tells whether GitHub says that a pull request does not merge any more. It can only be so where the branch has moved.
+func (r *reverting) clashes(ctx context.Context, f found) bool {
+	if f.base == r.res.Head {
+		return false
+	}
+	m, err := r.mergeInfo(ctx, f.Number)
+	if err != nil {
+		r.res.Notes = append(r.res.Notes, fmt.Sprintf("whether #%d still merges could not be read: %v", f.Number, err))
+	}
+	return m.Conflicts
 }
 
 // holds tells whether a commit has another one among those before it.
@@ -631,7 +659,13 @@ func (r *reverting) open(ctx context.Context) (rollback.RevertResult, error) {
 	var theirs rollback.PullRequest
 	var now rollback.Commit
 	err = together(
-		func() (err error) { branch, theirs, err = r.claimBranch(ctx, made.Commit); return },
+		func() (err error) {
+			if r.renews != nil {
+				return r.pointBranch(ctx, r.renews.Head, made.Commit, true)
+			}
+			branch, theirs, err = r.claimBranch(ctx, made.Commit)
+			return
+		},
 		func() (err error) { now, err = r.tip(ctx, r.branch); return },
 	)
 	if err != nil {
@@ -651,6 +685,9 @@ func (r *reverting) open(ctx context.Context) (rollback.RevertResult, error) {
 	if err := r.describe(); err != nil {
 		return r.res, err
 	}
+	if r.renews != nil {
+		return r.renew(ctx, title, made), nil
+	}
 	p, adopted, err := r.createPull(ctx, title, branch, made.Commit)
 	if err != nil {
 		return r.res, err
@@ -666,6 +703,22 @@ func (r *reverting) open(ctx context.Context) (rollback.RevertResult, error) {
 	r.dress(ctx)
 	r.supersede(ctx)
 	return r.res, nil
+}
+
+// renew has our own pull request say what it holds now.
+func (r *reverting) renew(ctx context.Context, title string, made commit) rollback.RevertResult {
+	f := found{PullRequest: r.renews.PullRequest, commit: made.Commit, base: r.res.Head, tree: made.tree}
+	f.Title, f.HeadCommit = title, made.Commit
+	r.res.Notes = append(r.res.Notes, fmt.Sprintf("#%d conflicted with what came later, and was made anew on %s", f.Number, r.res.Head.Short()))
+	body := rollback.RevertBody(r.res, r.req, r.branch)
+	err := r.rest(ctx, call{op: fmt.Sprintf("rewrite #%d", f.Number), repeatable: true}, http.MethodPatch, fmt.Sprintf("pulls/%d", f.Number),
+		map[string]string{"title": title, "body": body}, nil)
+	if err != nil {
+		r.res.Notes = append(r.res.Notes, fmt.Sprintf("its text is still the old one: %v", err))
+	} else {
+		f.Body = body
+	}
+	return r.adopt(ctx, f)
 }
 
 // supersede closes older pull requests of ours whose work this one does as well. It comes last: there is never none open.

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -445,6 +447,136 @@ func TestClaimsAreVerified(t *testing.T) {
 				t.Errorf("%+v, %v", m, err)
 			}
 		})
+	}
+}
+
+// The open pull request conflicts with what came later, and the undoing does not: ours is made anew where nobody has touched
+// it, and anybody's is put right by the commands that are printed.
+func TestOpenPullConflicts(t *testing.T) {
+	t.Parallel()
+	bad := edit(pay, map[int]string{2: "bad"})
+	later := strings.Join(slices.Collect(strings.Lines(bad))[:6], "") + lines(30, "rewritten")
+	for _, c := range []struct {
+		name string
+		work func(w *world, p rollback.PullRequest)
+	}{
+		{"ours", nil},
+		{"worked on", func(w *world, p rollback.PullRequest) {
+			w.commit(p.Head, "more", map[string]string{"more.go": "package pay\n"})
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, fakegh.RepositoryOptions{})
+			good := w.head()
+			rng := rollback.Range{Good: good, Bad: w.push("bad change", map[string]string{"pay.go": bad})}
+			w.push("move it", map[string]string{"pay.go": "", "pay/pay.go": bad})
+			first, err := w.Revert(t.Context(), rollback.RevertRequest{Range: rng})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.check(first, w.head())
+			if c.work != nil {
+				c.work(w, first.PR)
+			}
+			mover := w.push("move it back, and rewrite most of it", map[string]string{"pay/pay.go": "", "pay.go": later})
+			if m, err := w.MergeState(t.Context(), first.PR.Number); err != nil || !m.Conflicts {
+				t.Fatalf("%+v, %v", m, err)
+			}
+			dry, err := w.Revert(t.Context(), rollback.RevertRequest{Range: rng, DryRun: true})
+			if err != nil || dry.Outcome != rollback.RevertAdopted || len(dry.Notes) != 1 || !strings.Contains(dry.Notes[0], "conflicts with main by now") {
+				t.Errorf("%+v, %v", dry, err)
+			}
+			res, err := w.Revert(t.Context(), rollback.RevertRequest{Range: rng})
+			if c.work == nil {
+				if err != nil || res.Outcome != rollback.RevertAdopted || res.PR.Number != first.PR.Number || res.PR.HeadCommit != res.Commit || len(res.Notes) != 1 || !strings.Contains(res.Notes[0], "made anew on "+mover.Short()) {
+					t.Fatalf("%+v, %v", res, err)
+				}
+				w.check(res, mover)
+				if p, _ := w.repo.Pull(res.PR.Number); !strings.Contains(p.Body, res.Check) || p.HeadSHA != string(res.Commit) || len(w.reverts()) != 1 {
+					t.Errorf("%+v", p)
+				}
+				if m, err := w.Merge(t.Context(), res.PR.Number, res.Commit); err != nil || m.PR.State != rollback.PullMerged {
+					t.Errorf("%+v, %v", m, err)
+				}
+				return
+			}
+			var conflict *rollback.RevertConflict
+			if !errors.As(err, &conflict) || conflict.PR.Number != first.PR.Number || !strings.Contains(err.Error(), fmt.Sprintf("#%d, which undoes ", first.PR.Number)) {
+				t.Fatalf("%+v, %v", res, err)
+			}
+			var names []string
+			for _, f := range conflict.Files {
+				names = append(names, f.Path)
+			}
+			if !slices.Contains(names, "pay.go") && !slices.Contains(names, "pay/pay.go") {
+				t.Errorf("%+v", conflict.Files)
+			}
+			w.byHand(conflict.Commands, map[string]string{"pay/pay.go": ""}, map[string]string{"pay.go": edit(later, map[int]string{2: "pay 3"})})
+			if m, err := w.MergeState(t.Context(), first.PR.Number); err != nil || m.Conflicts || !m.Clean {
+				t.Errorf("%+v, %v", m, err)
+			}
+			if text, _ := w.repo.File(first.PR.Head, "pay.go"); !strings.Contains(text, "pay 3\n") {
+				t.Errorf("pay.go:\n%s", text)
+			}
+		})
+	}
+}
+
+// byHand types commands in a clone, as one who is on call does: all of them at once first, which must stop before anything
+// with a conflict in it is committed; then one by one, with the conflicts resolved at the comment. gh is not at hand.
+func (w *world) byHand(commands []string, resolved ...map[string]string) {
+	w.t.Helper()
+	refs := func() string { return mustGit(w.t, w.repo.Dir(), nil, "for-each-ref") }
+	before := refs()
+	work := w.t.TempDir()
+	clone := func(name string) string {
+		mustGit(w.t, work, nil, "clone", "-q", strings.Replace(w.url, "http://", "http://x-access-token:"+fakegh.Token+"@", 1)+"/acme/payments.git", name)
+		return filepath.Join(work, name)
+	}
+	at := clone("pasted")
+	for _, line := range commands {
+		if !strings.HasPrefix(line, "gh ") {
+			_, _ = shell(w.t, at, line)
+		}
+	}
+	if after := refs(); after != before {
+		w.t.Errorf("pasted without a look, something was pushed: %s\nbefore:\n%s", after, before)
+	}
+	at = clone("typed")
+	merged := false
+	for _, line := range commands {
+		if strings.HasPrefix(line, "gh ") {
+			continue
+		}
+		if strings.HasPrefix(line, "# ") {
+			for _, files := range resolved {
+				for path, text := range files {
+					path = filepath.Join(at, path)
+					_ = os.Remove(path)
+					if text != "" {
+						w.must(os.MkdirAll(filepath.Dir(path), 0o755))
+						w.must(os.WriteFile(path, []byte(text), 0o644))
+					}
+				}
+			}
+			_, add, _ := strings.Cut(line, "then: ")
+			if out, err := shell(w.t, at, add); err != nil {
+				w.t.Fatalf("%s: %v\n%s", add, err, out)
+			}
+			continue
+		}
+		out, err := shell(w.t, at, line)
+		if err != nil && !merged && (strings.HasPrefix(line, "git merge ") || strings.HasPrefix(line, "git cherry-pick ")) {
+			merged = true
+			continue
+		}
+		if err != nil {
+			w.t.Fatalf("%s: %v\n%s", line, err, out)
+		}
+	}
+	if !merged {
+		w.t.Error("no command met a conflict")
 	}
 }
 

@@ -90,6 +90,9 @@ func (r *run) revert(ctx context.Context) (Outcome, string, error) {
 	return StepDone, res.PR.URL, nil
 }
 
+// maxAnew is how often one run makes a pull request anew that conflicts.
+const maxAnew = 3
+
 // merge has the pull request merged, or waits until somebody does.
 func (r *run) merge(ctx context.Context) (Outcome, string, error) {
 	m := &r.entry.Merge
@@ -130,8 +133,15 @@ func (r *run) merge(ctx context.Context) (Outcome, string, error) {
 	}
 	deadline := time.Now().Add(r.Limits.Merge)
 	last := ""
-	for {
+	for anew := 0; ; {
 		state, err := look()
+		if err == nil && state.PR.State == PullOpen && state.Conflicts && anew < maxAnew { // with what came later: it is made anew on that
+			anew++
+			if _, _, err = r.revert(ctx); err == nil {
+				ask, refused = r.World.Place.Followed.AutoMerge && r.checked != "", nil
+				state, err = look()
+			}
+		}
 		switch {
 		case errors.As(err, new(*Error)):
 			return "", "", err

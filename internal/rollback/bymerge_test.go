@@ -267,6 +267,35 @@ func TestByMergeWaits(t *testing.T) {
 			}
 		})
 	}
+	// It conflicts with what came later: ours is made anew, somebody's is put right by hand.
+	for _, why := range []string{"", "its content is another"} {
+		for _, later := range []bool{false, true} {
+			inMerge(t, func(t *testing.T, w *world, f *forge) {
+				if _, err := f.revert(RevertRequest{Range: Range{Commit(commitOf(c)), Commit(commitOf(d))}}); err != nil {
+					t.Fatal(err)
+				}
+				f.unverified, f.pulls[0].stale = why, !later
+				f.pulls[0].green = time.Now().Add(10 * time.Minute)
+				w.before = func(_ *process, op string) {
+					if op == "MergeState" && later { // while it is waited for
+						later, f.pulls[0].stale = false, true
+					}
+				}
+				p := w.process("ann")
+				p.limits.Merge = time.Hour
+				if why == "" {
+					shipped(t, w, f, mustRun(t, p, byMerge), 10)
+					if n := strings.Count(strings.Join(p.notes, "\n"), "#10 was made anew"); n != 1 {
+						t.Errorf("notes %v", p.notes)
+					}
+					return
+				}
+				_, err := p.run(byMerge)
+				exitIs(t, err, Failed)
+				says(t, err, "#10, which undoes ", "conflicts with what came later on main", NotChanged, "git switch --detach origin/theirs")
+			})
+		}
+	}
 	// Somebody pushes to it while it is merged: it is checked again, and merged as it is then, or not.
 	for _, why := range []string{"", "its content is another"} {
 		inMerge(t, func(t *testing.T, w *world, f *forge) {

@@ -359,6 +359,7 @@ func (r *run) settle(ctx context.Context) {
 			r.note("the revert pull request is still owed: %s", o.err)
 			var conflict *RevertConflict
 			if errors.As(o.err, &conflict) {
+				o.due.URL, o.due.PR = conflict.PR.URL, conflict.PR.Number
 				for _, c := range conflict.Commands {
 					r.note("  %s", c)
 				}
@@ -404,7 +405,7 @@ func (r *run) nextOwed() []string {
 		return nil
 	}
 	by := o.due.Due.UTC().Format("15:04 UTC")
-	if o.due.URL != "" {
+	if o.due.URL != "" && o.err == nil {
 		if o.auto {
 			return []string{fmt.Sprintf("the revert merges by itself when nothing is missing any more; see that it does by %s: %s", by, o.due.URL)}
 		}
@@ -413,6 +414,8 @@ func (r *run) nextOwed() []string {
 	var conflict *RevertConflict
 	var stranger *NotOnBranch
 	switch {
+	case errors.As(o.err, &conflict) && conflict.PR.Number != 0:
+		return append([]string{fmt.Sprintf("the revert conflicts; put it right by %s: %s", by, conflict.PR.URL)}, conflict.Commands...)
 	case errors.As(o.err, &conflict):
 		return append([]string{fmt.Sprintf("the revert conflicts; make it by hand by %s:", by)}, conflict.Commands...)
 	case errors.As(o.err, &stranger):

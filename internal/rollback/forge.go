@@ -240,7 +240,9 @@ func DiffStat(files []FileChange) string {
 type RevertConflict struct {
 	Range Range
 	Head  Commit
-	Base  string         // branch
+	Base  string // branch
+	// PR is the open pull request that conflicts, where it is not the undoing that does; Commands then put it right.
+	PR    PullRequest
 	Files []ConflictFile // changed by the range and again since; conflicts lie among them
 	// Unlisted says why Files may be incomplete, "" if they are not.
 	Unlisted string
@@ -253,6 +255,9 @@ func (c *RevertConflict) Error() string {
 		names = append(names, Printable(f.Path))
 	}
 	text := fmt.Sprintf("undoing %s on %s (%s) conflicts with what came later", c.Range, c.Base, c.Head.Short())
+	if c.PR.Number != 0 {
+		text = fmt.Sprintf("#%d, which undoes %s, conflicts with what came later on %s (%s)", c.PR.Number, c.Range, c.Base, c.Head.Short())
+	}
 	switch {
 	case len(names) > 3:
 		text += fmt.Sprintf(" in some of %d files: %s, …", len(names), strings.Join(names[:3], ", "))
@@ -690,6 +695,25 @@ func ByHand(r Range, base string, head Commit, branch string, files []ConflictFi
 		"git push -u origin "+shellQuote(branch),
 		fmt.Sprintf("gh pr create --base %s --head %s --title 'Revert %s' --body '%s'", shellQuote(base), shellQuote(branch), r, r.Trailer()))
 }
+
+// UpToDate are the commands that bring the branch of a pull request that conflicts up to date.
+func UpToDate(base, branch string) []string {
+	return []string{
+		fmt.Sprintf("git fetch origin %s %s", shellQuote(base), shellQuote(branch)),
+		"git switch --detach " + shellQuote("origin/"+branch),
+		"git merge --no-ff --no-commit " + shellQuote("origin/"+base),
+		resolve,
+		clean + " && git commit --no-edit && git push origin " + shellQuote("HEAD:refs/heads/"+branch),
+	}
+}
+
+// Between a merge that conflicts and its commit a person decides, so the step between them is none to paste: git commits
+// nothing while a path is unmerged, and a file that one side deleted shows nothing else. A marker that is left in a file that
+// was added is what git diff --check finds, with these settings that and nothing else.
+const (
+	resolve = "# now edit or delete every file that `git status` lists under \"Unmerged paths\", until it is as it should be; then: git add -u"
+	clean   = "git -c core.whitespace=-trailing-space,-space-before-tab diff --cached --check"
+)
 
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
 

@@ -58,6 +58,7 @@ type pull struct {
 	PullRequest
 	rng    Range
 	auto   bool
+	stale  bool // it conflicts with what came later
 	merges time.Time
 	closes time.Time
 	green  time.Time
@@ -122,7 +123,7 @@ func (f *forge) advance() {
 			p.State = PullClosed
 		case !p.merges.IsZero() && !now.Before(p.merges):
 			f.land(p, p.merges)
-		case p.auto && !now.Before(p.green):
+		case p.auto && !p.stale && !now.Before(p.green):
 			f.land(p, p.green)
 		}
 	}
@@ -316,6 +317,13 @@ func (f *forge) revert(req RevertRequest) (res RevertResult, err error) {
 		switch {
 		case p.rng != rng:
 		case p.State == PullOpen:
+			if p.stale && f.unverified != "" && !req.DryRun {
+				return res, &RevertConflict{Range: rng, Base: "main", PR: p.PullRequest, Commands: UpToDate("main", "theirs")}
+			}
+			if p.stale && !req.DryRun {
+				p.stale, p.HeadCommit = false, Commit(fmt.Sprintf("%040x", 0xc000000000+p.Number))
+				res.Notes = append(res.Notes, fmt.Sprintf("#%d was made anew", p.Number))
+			}
 			res.Outcome, res.PR, res.Unverified, res.Commit = RevertAdopted, p.PullRequest, f.unverified, p.HeadCommit
 			if f.unverified != "" {
 				res.Commit = ""
@@ -365,6 +373,9 @@ func (f *forge) mergeState(p *pull) MergeState {
 	if !s.Clean {
 		s.Checks = f.gates
 	}
+	if p.stale {
+		s.Conflicts, s.Clean = true, false
+	}
 	return s
 }
 
@@ -399,7 +410,7 @@ func (g forgePort) Merge(ctx context.Context, number int, head Commit) (out Merg
 			return &CallError{System: "forge", Op: "merge", Kind: Conflict, Err: &HeadMoved{PR: number, Wanted: head, Found: p.HeadCommit}}
 		}
 		if p.State == PullOpen {
-			if p.auto = true; !time.Now().Before(p.green) {
+			if p.auto = !p.stale; p.auto && !time.Now().Before(p.green) {
 				g.f.land(p, time.Now())
 			}
 		}
