@@ -271,14 +271,14 @@ Map perform(Map o) {
     int status = 0
     Map result = [:]
     withEnv(all) {
-        status = sh(label: 'rollback ' + o.command, returnStatus: true, script: '''#!/bin/sh
+        status = sh(label: 'rollback ' + o.command, returnStatus: true, encoding: 'UTF-8', script: '''#!/bin/sh
 # One command of rollback. What earlier builds left in this workspace is not part of this one.
 if [ "$(cat "$ROLLBACK_STATE/build.txt" 2>/dev/null)" != "$BUILD_TAG" ]; then rm -rf "$ROLLBACK_STATE"; fi
 mkdir -p "$ROLLBACK_STATE" && printf '%s\\n' "$BUILD_TAG" > "$ROLLBACK_STATE/build.txt" || exit 1
 printf 'message=rollback %s ended before it could say how\\n' "$ROLLBACK_COMMAND" > "$ROLLBACK_RESULT_FILE" || exit 1
 exec "${ROLLBACK_BINARY:-rollback}" "$ROLLBACK_COMMAND"
 ''')
-        result = parse(readFile(place + '/' + o.file))
+        result = parse(readFile(file: place + '/' + o.file, encoding: 'UTF-8'))
     }
     result.put('exit', status.toString())
     return result
@@ -323,7 +323,7 @@ Map attempt(Map o) {
         catchError(buildResult: 'SUCCESS', stageResult: 'SUCCESS', catchInterruptions: false, message: 'rollback: the files of ' + scope(o.args) + ' are not in the archive') {
             keep(o.args)
             if (o.changes && !done) {
-                Map left = parse(readFile(folder(o.args) + '/' + o.file))
+                Map left = parse(readFile(file: folder(o.args) + '/' + o.file, encoding: 'UTF-8'))
                 if (left.get('exit') != null) {
                     describe(verdict(o.args, left), begun(o.args))
                 }

@@ -63,7 +63,7 @@ Map roll(Map args) {
     rollbackCommand.within(wanted) {
         String path = rollbackCommand.folder(wanted) + '-approved.json'
         if (ask) {
-            writeFile(file: path, text: saved)
+            writeFile(file: path, text: saved, encoding: 'UTF-8')
         }
         result = run(wanted, ask ? 'ROLLBACK_PLAN=' + path : 'ROLLBACK_OUT=' + rollbackCommand.folder(wanted) + '/plan.json')
     }
@@ -77,7 +77,7 @@ Map look(Map wanted, String command) {
         if (command == 'plan') {
             result = plan(wanted)
             if (result.get('exit') == '0') {
-                result.put('saved', readFile(rollbackCommand.folder(wanted) + '/plan.json'))
+                result.put('saved', readFile(file: rollbackCommand.folder(wanted) + '/plan.json', encoding: 'UTF-8'))
             }
         } else {
             result = rollbackCommand.attempt(command: command, args: wanted, own: [], file: command + '.txt')

@@ -46,7 +46,7 @@ void call(Map args = [:], Closure body) {
     variables = variables + rollbackCommand.variables(rollbackCommand.only(args, rollbackCommand.settings()))
     if (rollbackCommand.text(args.get('configText')) != '') {
         String path = rollbackCommand.folder(args) + '.yaml'
-        writeFile(file: path, text: rollbackCommand.text(args.get('configText')))
+        writeFile(file: path, text: rollbackCommand.text(args.get('configText')), encoding: 'UTF-8')
         variables.add('ROLLBACK_CONFIG=' + path)
     }
     variables.addAll(program(args))
@@ -94,7 +94,7 @@ List program(Map args) {
     }
     String path = ''
     withEnv(wanted) {
-        path = sh(label: 'rollback --version', returnStdout: true, script: '''#!/bin/sh
+        path = sh(label: 'rollback --version', returnStdout: true, encoding: 'UTF-8', script: '''#!/bin/sh
 # Finds the program and prints its path: the one that is named, the one on PATH, or a download that is checked, cached by
 # version and checksum, and moved into place whole, so that two builds may do it at once.
 set -u

@@ -271,7 +271,7 @@ class Build {
                 }
                 return null
             case 'libraryResource':
-                return new File(controller.library, 'resources/' + a.resource).text
+                return new File(controller.library, 'resources/' + a.resource).getText('UTF-8') // the documents do not burden themselves with its encoding
         }
         needsNode(call, c)
         switch (call.name) {
@@ -281,11 +281,11 @@ class Build {
                 if (!f.file) {
                     throw new PipelineException("java.nio.file.NoSuchFileException: ${f}")
                 }
-                return f.getText('UTF-8')
+                return f.getText(charset(call))
             case 'writeFile':
                 def f = at(c, a.file)
                 f.parentFile.mkdirs()
-                f.setText(a.text, 'UTF-8')
+                f.setText(a.text.toString(), charset(call))
                 return null
             case 'fileExists': return at(c, a.file).exists()
             case 'deleteDir':
@@ -314,6 +314,9 @@ class Build {
         }
         throw new AssertionError("no step ${call.name}")
     }
+
+    /** What a step reads and writes: without `encoding` it is what the machine happens to have, which here is the poorest there is. */
+    private static String charset(StepCall call) { call.args.encoding ?: 'US-ASCII' }
 
     private static File at(Context c, path) {
         def p = new File(path.toString())
@@ -357,7 +360,7 @@ class Build {
         def out = new StringBuilder()
         def readers = [[process.inputStream, apart], [process.errorStream, false]].collect { stream, keep ->
             Thread.start {
-                stream.eachLine('UTF-8') { line ->
+                stream.eachLine(charset(call)) { line ->
                     synchronized (this) {
                         raw << line << '\n'
                         if (keep) {

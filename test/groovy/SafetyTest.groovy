@@ -28,13 +28,13 @@ class SafetyTest {
         ['list.sort { it.x }', 'list.toSorted()', 'list.max { it }', 'for (k in m.keySet()) { }', 'def i = l.iterator()', 'l.each { sh(it) }', 'new JsonSlurper().parseText(x)',
             'new groovy.json.JsonSlurperClassic()', 'Jenkins.get().items', 'Jenkins.instance', 'import jenkins.model.Jenkins', "new File('x')", "new URL('x').text", "'ls'.execute()",
             'sh "rollback ${to}"', 'sh(script: "echo ${x}")', 'def s = "a${b}"', "@Grab('x:y:1')", 'currentBuild.rawBuild', 'String.metaClass.x = {}', '@NonCPS', "System.getenv('X')",
-            "env['X']", 'env.getEnvironment()', 'sleep(10)', 'def m = x =~ /y/', 'try { } catch (Exception e) { }', 'echo params.toString()'].each { line ->
+            "env['X']", 'env.getEnvironment()', 'sleep(10)', 'def m = x =~ /y/', 'try { } catch (Exception e) { }', 'echo params.toString()', "readFile('x')", "writeFile(file: 'x', text: y)", "sh(label: 'x', script: '\'\'\'x')"].each { line ->
             test("the scan finds: ${line}") {
                 assert Scan.of('x.groovy', "def call() {\n    ${line}\n}".toString()).any { it.startsWith('x.groovy:2') }
             }
         }
         test('the scan lets shell scripts and comments be') {
-            assert Scan.of('x.groovy', "sh(script: '''#!/bin/sh\necho \"\${X:-y}\"\n''')\n// not \"\${this}\"\n").isEmpty()
+            assert Scan.of('x.groovy', "sh(encoding: 'UTF-8', script: '''#!/bin/sh\necho \"\${X:-y}\"\n''')\n// not \"\${this}\"\n").isEmpty()
         }
     }
 

@@ -28,6 +28,7 @@ class Scan {
         (/\bThread\b|\bsleep\s*\(/): 'a step that waits belongs in the program',
         (/=~|==~/): 'a Matcher is not serialisable',
         (/\bcatch\s*\(/): 'an abort is an exception: nothing is to be caught here',
+        (/\b(readFile|writeFile|sh)\s*\((?!.*encoding: 'UTF-8').*/): 'without an encoding it is what controller or agent happen to have',
         (/\becho\s*\(?\s*(args|params|env)\b/): 'arguments are not for the log',
     ]
 

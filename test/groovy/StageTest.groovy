@@ -173,6 +173,16 @@ class StageTest {
             assert status.by == 'alice, approved by bob'
             assert status.reason == 'amounts are wrong'
         }
+        test('what is no ASCII arrives whole in the question, the plan, the record and the description, wherever LANG is not set') {
+            def w = new World(), asked = null, why = 'Beträge — „falsch“ → zurück'
+            def b = build(job: job(), agent: agent(w.env) - [LANG: 'C.UTF-8'], answers: [RollbackApprovePayments: { a -> asked = a.message; 'bob' }],
+                ROLL.replace("'prod',", "'prod', approve: true,").replace('amounts are wrong', why))
+            assert b.result == 'SUCCESS' && w.running() == w.facts.WORLD_GOOD
+            assert asked.contains('→') && asked.endsWith('Reason: ' + why)
+            assert b.log.any { it.startsWith('✔ verify') }
+            assert new groovy.json.JsonSlurper().parse(new File(b.artifacts, RECORD + 'plan.json'), 'UTF-8').reason == why
+            assert build(job: job(), world: w, "rollbackStatus(service: 'payments', environment: 'prod')").returned.reason == why
+        }
         test('who approved may come in a map, or not at all') {
             def w = new World()
             def b = build(job: job(), world: w, answers: [RollbackApprovePayments: [ROLLBACK_APPROVED_BY: 'carol']], ROLL.replace("'prod',", "'prod', approve: true,"))
