@@ -161,10 +161,10 @@ var agentKeys = [][2]string{
 	{"configText", "text of a rollback.yaml, instead of config, a path in the workspace"},
 	{"github", "secret text: a GitHub token (rollback-github)"},
 	{"githubLogin", "user name and password whose password is a token, as Jenkins' own GitHub App credentials are (rollback-github-login)"},
-	{"githubKey", "secret file: private key of a GitHub App; goes with githubApp and githubInstallation (rollback-github-key)"},
+	{"githubKey", "secret file: private key of a GitHub App, instead of githubKeyFile; goes with githubApp and githubInstallation (rollback-github-key)"},
 	{"aws", "user name and password: access key and secret key (rollback-aws); a role is registryRole and clusterRole"},
 	{"kubeconfig", "secret file: a kubeconfig (rollback-kubeconfig)"},
-	{"jenkins", "user name and password: a Jenkins user and its API token (rollback-jenkins)"},
+	{"jenkins", "user name and password: a Jenkins user, instead of jenkinsUser, and its API token (rollback-jenkins)"},
 	{"registry", "user name and password of an OCI registry (rollback-registry)"},
 }
 

@@ -182,8 +182,9 @@ boolean yes(String step, Map args, String key) {
     return said == 'true'
 }
 
-// variables are the keys as variables, and the parameters that the environment does not hold yet.
-List variables(Map args) {
+// variables are the keys as variables, without those that a credential is bound to, and the parameters that the environment
+// does not hold yet.
+List variables(Map args, List bound) {
     List known = settings() + options()
     List list = []
     for (Object name : params.keySet().toList()) {
@@ -192,7 +193,7 @@ List variables(Map args) {
         }
     }
     for (Object k : args.keySet().toList()) {
-        if (known.contains(k.toString()) && text(args.get(k)) != '') {
+        if (known.contains(k.toString()) && text(args.get(k)) != '' && !bound.contains(k.toString())) {
             list.add(variable(k.toString()) + '=' + text(args.get(k)))
         }
     }
@@ -264,7 +265,7 @@ Map perform(Map o) {
     if (o.own.contains('user') && value(args, 'user') == '') {
         list.add('ROLLBACK_USER=' + user())
     }
-    List all = variables(only(args, o.own + settings())) + list + [
+    List all = variables(only(args, o.own + settings()), words(env.getProperty('ROLLBACK_BOUND'))) + list + [
         'ROLLBACK_COMMAND=' + o.command, 'ROLLBACK_STATE=' + place, 'ROLLBACK_RESULT_FILE=' + place + '/' + o.file,
         'ROLLBACK_YES=true', 'ROLLBACK_JSON=', 'ROLLBACK_PLAN=', 'ROLLBACK_OUT=',
     ] + (o.and ?: [])

@@ -4,6 +4,7 @@ void call(Map args = [:], Closure body) {
     rollbackCommand.check('withRollback', args, [])
     List bindings = []
     List variables = []
+    List bound = rollbackCommand.words(env.getProperty('ROLLBACK_BOUND')) // settings that come from a credential, and from nowhere else
 
     String id = credential(args, 'github', 'rollback-github')
     String name = rollbackCommand.text(args.get('githubTokenEnv')) ?: 'GITHUB_TOKEN'
@@ -19,6 +20,7 @@ void call(Map args = [:], Closure body) {
     id = credential(args, 'githubKey', 'rollback-github-key')
     if (id != '') {
         bindings.add(file(credentialsId: id, variable: 'ROLLBACK_GITHUB_KEY_FILE'))
+        bound.add('githubKeyFile')
     }
     id = credential(args, 'aws', 'rollback-aws')
     if (id != '') {
@@ -33,6 +35,7 @@ void call(Map args = [:], Closure body) {
     if (id != '') {
         bindings.add(usernamePassword(credentialsId: id, usernameVariable: 'ROLLBACK_JENKINS_USER', passwordVariable: name))
         variables.add('ROLLBACK_JENKINS_TOKEN_ENV=' + name)
+        bound.add('jenkinsUser')
     }
     id = credential(args, 'registry', 'rollback-registry')
     if (id != '') {
@@ -43,7 +46,7 @@ void call(Map args = [:], Closure body) {
         variables.add('ROLLBACK_REGISTRY_PASSWORD_ENV=' + name)
     }
 
-    variables = variables + rollbackCommand.variables(rollbackCommand.only(args, rollbackCommand.settings()))
+    variables = variables + ['ROLLBACK_BOUND=' + bound.join(',')] + rollbackCommand.variables(rollbackCommand.only(args, rollbackCommand.settings()), bound)
     if (rollbackCommand.text(args.get('configText')) != '') {
         String path = rollbackCommand.folder(args) + '.yaml'
         writeFile(file: path, text: rollbackCommand.text(args.get('configText')), encoding: 'UTF-8')

@@ -104,6 +104,17 @@ exit "${STUB_EXIT:-0}"
             assert b.result == 'SUCCESS' && seen().GH == 'ghs_abcdef0123456789' && seen().ROLLBACK_GITHUB_TOKEN_ENV == 'GH'
             assert seen().ROLLBACK_REGISTRY_ROLE == 'arn:aws:iam::123456789012:role/rollback' && !seen().AWS_ACCESS_KEY_ID
         }
+        test('a credential brings its user and its file, whatever the keys say') {
+            def keys = "service: 'payments', environment: 'prod', jenkinsUser: 'oncall', githubKeyFile: '/home/me/key.pem'"
+            ["retagImage(${keys}, reason: 'x', jenkins: true, githubKey: true)", "node { withRollback(${keys}, jenkins: true, githubKey: true) { retagImage(reason: 'x') } }",
+                "node { withRollback(jenkins: true) { withRollback(githubKey: true) { retagImage(${keys}, reason: 'x') } } }"].each { script ->
+                def b = go(script.toString())
+                assert b.result == 'SUCCESS'
+                assert [seen().ROLLBACK_JENKINS_USER, seen().JENKINS_TOKEN] == CREDENTIALS['rollback-jenkins'] && seen().ROLLBACK_GITHUB_KEY_FILE.endsWith('/secret'): script
+            }
+            go("retagImage(${keys}, reason: 'x')")
+            assert seen().ROLLBACK_JENKINS_USER == 'oncall' && seen().ROLLBACK_GITHUB_KEY_FILE == '/home/me/key.pem'
+        }
         test('no credential is bound unless it is asked for') {
             def b = go("node { withRollback { rollbackDoctor(service: 'payments', environment: 'prod') } }")
             assert b.result == 'SUCCESS' && !b.step('withCredentials')
