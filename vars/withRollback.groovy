@@ -48,7 +48,7 @@ void call(Map args = [:], Closure body) {
 
     variables = variables + ['ROLLBACK_BOUND=' + bound.join(',')] + rollbackCommand.variables(rollbackCommand.only(args, rollbackCommand.settings()), bound)
     if (rollbackCommand.text(args.get('configText')) != '') {
-        String path = rollbackCommand.folder(args) + '.yaml'
+        String path = env.getProperty('WORKSPACE') + '/' + rollbackCommand.folder(args) + '.yaml' // good in a dir step as well
         writeFile(file: path, text: rollbackCommand.text(args.get('configText')), encoding: 'UTF-8')
         variables.add('ROLLBACK_CONFIG=' + path)
     }

@@ -143,6 +143,8 @@ exit "${STUB_EXIT:-0}"
             b = go("retagImage(service: 'payments', environment: 'prod', reason: 'x', configText: 'defaults: {repo: acme/x}')")
             assert b.result == 'SUCCESS' && new File(dump.path + '.config').text == 'defaults: {repo: acme/x}'
             assert !new File(b.artifacts, 'rollback-record/payments-prod.yaml').exists()
+            b = go("node { withRollback(configText: 'defaults: {repo: acme/y}') { dir('sub') { retagImage(service: 'payments', environment: 'prod', reason: 'x') } } }")
+            assert b.result == 'SUCCESS' && new File(dump.path + '.config').text == 'defaults: {repo: acme/y}': 'it is not found from another directory'
         }
     }
 
