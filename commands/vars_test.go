@@ -97,9 +97,9 @@ var steps = []step{
 			"ROLLBACK_GITHUB=true for github: true. Of credentials, true means the one with the default id; what is not asked for is\n" +
 			"not bound. A program that is downloaded is checked, and kept on the agent by version and checksum.",
 		examples: []string{
-			"node {\n    withRollback(service: 'payments', environment: 'prod', github: true, aws: 'prod-aws', kubeconfig: true,\n" +
-				"        configText: libraryResource('rollback.yaml')) {\n" +
-				"        retagImage(to: 'a57fbe7', reason: 'errors after 9f2c1ab')\n        rolloutRestart(reason: 'errors after 9f2c1ab')\n        verifyRollback()\n    }\n}",
+			"withRollback(node: 'deploy', service: 'payments', environment: 'prod', github: true, aws: 'prod-aws', kubeconfig: true,\n" +
+				"    configText: libraryResource('rollback.yaml')) {\n" +
+				"    retagImage(to: 'a57fbe7', reason: 'errors after 9f2c1ab')\n    rolloutRestart(reason: 'errors after 9f2c1ab')\n    verifyRollback()\n}",
 			"// downloaded once for each agent; from a mirror or a file:// path where there is no internet\nnode {\n" +
 				"    withRollback(url: 'https://mirror.example.com/rollback/{version}/rollback_{os}_{arch}', version: '1.4.0',\n" +
 				"        sha256: libraryResource('rollback-1.4.0.SHA256SUMS')) {\n        rollbackDoctor(service: 'payments', environment: 'prod')\n    }\n}",

@@ -214,16 +214,8 @@ String folder(Map args) {
 
 // within runs a body on an agent that is ready: in the node that the caller is in, or in one of its own.
 void within(Map args, Closure body) {
-    if (args.containsKey('node') || !env.getProperty('WORKSPACE')) {
-        node(text(args.get('node')) ?: text(env.getProperty('ROLLBACK_NODE'))) {
-            withRollback(only(args, settings() + agent())) {
-                body()
-            }
-        }
-    } else {
-        withRollback(only(args, settings() + agent())) {
-            body()
-        }
+    withRollback(only(args, settings() + agent() + ['node'])) {
+        body()
     }
 }
 

@@ -2,6 +2,17 @@
 // Each key may also be a variable of Jenkins itself or of a folder, ROLLBACK_URL for url: set once, for every pipeline.
 void call(Map args = [:], Closure body) {
     rollbackCommand.check('withRollback', args, [])
+    if (args.containsKey('node') || !env.getProperty('WORKSPACE')) {
+        node(rollbackCommand.text(args.get('node')) ?: rollbackCommand.text(env.getProperty('ROLLBACK_NODE'))) {
+            ready(args, body)
+        }
+    } else {
+        ready(args, body)
+    }
+}
+
+// ready is what call does, on an agent.
+void ready(Map args, Closure body) {
     List bindings = []
     List variables = []
     List bound = rollbackCommand.words(env.getProperty('ROLLBACK_BOUND')) // settings that come from a credential, and from nowhere else

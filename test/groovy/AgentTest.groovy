@@ -137,6 +137,17 @@ exit "${STUB_EXIT:-0}"
             b = go(global: global, "retagImage(service: 'payments', environment: 'prod', reason: 'x', github: 'team-github', aws: false)")
             assert seen().GITHUB_TOKEN == 'ghp_of_the_team_0001' && !seen().AWS_ACCESS_KEY_ID
         }
+        test('withRollback takes the agent that it is told to, or one where the caller holds none, and else the one of the caller') {
+            def script = "{ retagImage(service: 'payments', environment: 'prod', reason: 'x'); verifyRollback(service: 'payments', environment: 'prod') }"
+            def b = go("withRollback(node: 'deploy') ${script}")
+            assert b.result == 'SUCCESS' && b.nodes == 1 && b.step('node').args.label == 'deploy' && b.all('sh')*.node.unique() == ['deploy']
+            b = go(global: [ROLLBACK_NODE: 'ops'], "withRollback() ${script}")
+            assert b.result == 'SUCCESS' && b.nodes == 1 && b.step('node').args.label == 'ops'
+            b = go("node('linux') { withRollback ${script} }")
+            assert b.result == 'SUCCESS' && b.nodes == 1
+            b = go("node('linux') { withRollback(node: 'deploy') ${script} }")
+            assert b.result == 'SUCCESS' && b.all('node')*.args*.label == ['linux', 'deploy'] && b.all('sh')*.node.unique() == ['deploy']
+        }
         test('the configuration is a path, or a text that becomes a file of the build') {
             def b = go("node { writeFile(file: 'conf/rollback.yaml', text: 'a: 1'); retagImage(service: 'payments', environment: 'prod', reason: 'x', config: 'conf/rollback.yaml') }")
             assert b.result == 'SUCCESS' && seen().ROLLBACK_CONFIG == 'conf/rollback.yaml'
