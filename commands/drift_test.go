@@ -44,7 +44,7 @@ func everyCommand(env *Env) []*cli.Command {
 }
 
 // variable is what a flag's usage says of its variable.
-var variable = regexp.MustCompile(` \[\$([A-Z_]+)\]$`)
+var variable = regexp.MustCompile(` \[\$([A-Z0-9_]+)\]$`)
 
 // Every flag has one variable, derived from its name, and says so in --help; every setting of rollback.yaml is a flag of
 // every command that works on a scope.

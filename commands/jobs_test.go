@@ -293,6 +293,21 @@ func TestJobsOfAnybody(t *testing.T) {
 	}
 }
 
+// Agent, program and credentials are said once, in rollback.yaml: a job needs no variables of the controller then.
+func TestJobsWithAgent(t *testing.T) {
+	t.Parallel()
+	sums := strings.Repeat("a1", 32) + "  rollback_linux_amd64\n" + strings.Repeat("b2", 32) + "  rollback_linux_arm64\n"
+	c := newControlled(t, strings.Replace(acmeJobs, `user: rollback}`, fmt.Sprintf(`user: rollback, agent: {node: "deploy-{environment}",
+    url: "https://artifacts.example.com/{version}/rollback_{os}_{arch}", version: v1.4.0, sha256: %q, credentials: [github, "aws={environment}-aws", kubeconfig]}}`, sums), 1))
+	c.apply("--yes").wantExit(t, 0)
+	want := "    node: 'deploy-prod',\n    url: 'https://artifacts.example.com/{version}/rollback_{os}_{arch}',\n    version: 'v1.4.0',\n    sha256: " + literal(sums) +
+		",\n    github: true,\n    aws: 'prod-aws',\n    kubeconfig: true\n)"
+	if p := c.job("rollback/prod/web"); !strings.HasSuffix(p.Script, want) {
+		t.Errorf("%s\nwant at its end\n%s", p.Script, want)
+	}
+	c.apply("--yes").wantExit(t, 0).wantText(t, "4 up to date\n")
+}
+
 // What the jobs ask of people is in rollback.yaml: confirm makes each wait for a yes, and the rest is said by itself.
 func TestJobsThatAsk(t *testing.T) {
 	t.Parallel()
@@ -827,7 +842,11 @@ func TestSettingsOfAJob(t *testing.T) {
 			}
 			tried++
 			job, paths := pipelineOf(scoped)
-			has := strings.Contains(job.Script, "    "+keyOf(s)+": ")
+			key := keyOf(s)
+			if s.Key == "jenkins.agent.credentials" {
+				key, _, _ = strings.Cut(value, "=")
+			}
+			has := strings.Contains(job.Script, "    "+key+": ")
 			if want := !s.Path && !slices.Contains(besideJobs, s.Key); has != want {
 				t.Errorf("%s = %s: in the job %t, want %t\n%s", s.Key, value, has, want, job.Script)
 			}

@@ -23,7 +23,10 @@ import (
 var besideJobs = []string{"jenkins.rollbackJob", "jenkins.library", "jenkins.user", "jenkins.tokenEnv"}
 
 // ownKeys are the settings that are about the job itself, by the keys that the library's step has for them.
-var ownKeys = map[string]string{"jenkins.approve": "approve", "jenkins.choose": "choose", "jenkins.submitter": "submitter"}
+var ownKeys = map[string]string{
+	"jenkins.approve": "approve", "jenkins.choose": "choose", "jenkins.submitter": "submitter", "jenkins.agent.node": "node",
+	"jenkins.agent.binary": "binary", "jenkins.agent.url": "url", "jenkins.agent.version": "version", "jenkins.agent.sha256": "sha256",
+}
 
 // pipelineOf is the job of a scope, by what its file says: the same whoever asks for it, and wherever. paths are the settings that were left out: files of this machine mean nothing to the one
 // that builds.
@@ -37,6 +40,15 @@ func pipelineOf(s config.Scoped) (job jenkins.Pipeline, paths []string) {
 		case setting.Path:
 			paths = append(paths, x.Key)
 		case x.Key == "jenkins.approve" && s.Confirm: // it stands behind confirm already
+		case x.Key == "jenkins.agent.credentials":
+			for _, c := range s.Jenkins.Agent.Credentials {
+				kind, id, named := strings.Cut(c, "=")
+				value := "true"
+				if named {
+					value = literal(id)
+				}
+				keys = append(keys, [2]string{kind, value})
+			}
 		case setting.Type == config.Bool:
 			keys = append(keys, [2]string{keyOf(setting), x.Value})
 		default:

@@ -284,6 +284,9 @@ func TestStepVariables(t *testing.T) {
 	if got := groovyList(t, source, "settings"); !slices.Equal(got, settings) {
 		t.Errorf("settings() is %q, want %q", got, settings)
 	}
+	if kinds := keysOf(agentKeys)[slices.Index(keysOf(agentKeys), "configText")+1:]; !slices.Equal(kinds, config.Credentials) {
+		t.Errorf("the kinds of credentials are %q, those of rollback.yaml %q", kinds, config.Credentials)
+	}
 	if got := groovyList(t, source, "agent"); !slices.Equal(got, keysOf(agentKeys)) {
 		t.Errorf("agent() is %q, want %q", got, keysOf(agentKeys))
 	}
@@ -489,7 +492,7 @@ func TestStepExamples(t *testing.T) {
 func TestStepKeysOfJobs(t *testing.T) {
 	t.Parallel()
 	i := slices.IndexFunc(steps, func(s step) bool { return s.name == "rollbackPipeline" })
-	known := keysOf(slices.Concat(steps[i].flagKeys(t), steps[i].keys))
+	known := keysOf(slices.Concat(steps[i].flagKeys(t), steps[i].keys, agentKeys, [][2]string{nodeKey}))
 	for _, s := range slices.Concat(config.Selectors, config.Settings) {
 		known = append(known, camel(s.Flag))
 	}
@@ -517,7 +520,8 @@ environments:
   prod:
     registry: {kind: ecr, account: "123456789012", region: eu-west-1}
     cluster: {context: acme-prod, server: "https://prod.example.com"}
-    jenkins: {url: "https://jenkins.example.com", user: rollback}
+    jenkins: {url: "https://jenkins.example.com", approve: true, choose: true, submitter: [leads], agent: {node: deploy, binary: rollback,
+      url: "file:///opt/{os}", version: v1, sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", credentials: [github, githubLogin=x]}}
     namespace: prod
     settle: 30s
 `

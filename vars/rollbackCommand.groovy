@@ -17,7 +17,8 @@ List settings() {
         'clusterInCluster', 'clusterServer', 'clusterUid',
         'githubUrl', 'githubTokenEnv', 'githubApp', 'githubInstallation', 'githubKeyFile',
         'jenkinsUrl', 'jenkinsUser', 'jenkinsTokenEnv', 'jenkinsCaFile', 'jenkinsCommitParameter', 'jenkinsWebhook', 'jenkinsRollbackJob', 'jenkinsLibrary',
-        'jenkinsApprove', 'jenkinsChoose', 'jenkinsSubmitter',
+        'jenkinsApprove', 'jenkinsChoose', 'jenkinsSubmitter', 'jenkinsAgentNode', 'jenkinsAgentBinary', 'jenkinsAgentUrl', 'jenkinsAgentVersion',
+        'jenkinsAgentSha256', 'jenkinsAgentCredentials',
         'revertDue', 'revertLabels', 'revertReviewers', 'revertDraft', 'revertAutoMerge', 'revertMigrations',
         'strictServices',
     ]

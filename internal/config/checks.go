@@ -32,6 +32,7 @@ const (
 	numberForm   = `[0-9]+`
 	variableForm = `[A-Za-z_][A-Za-z0-9_]*`
 	libraryForm  = `[A-Za-z0-9][A-Za-z0-9._-]*(@[A-Za-z0-9][A-Za-z0-9._/-]*)?`
+	versionForm  = `[A-Za-z0-9._+-]+`
 	uidForm      = `[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`
 )
 
@@ -47,6 +48,9 @@ var (
 	variable   = lazily(`^` + variableForm + `$`)
 	library    = lazily(`^` + libraryForm + `$`)
 	uid        = lazily(`^` + uidForm + `$`)
+	version    = lazily(`^` + versionForm + `$`)
+	sum        = lazily(`^[0-9a-fA-F]{64}$`)
+	credential = lazily(`^[A-Za-z0-9._-]+$`)
 	externalID = lazily(`^[A-Za-z0-9_+=,.@:/-]+$`)
 	eksName    = lazily(`^[0-9A-Za-z][A-Za-z0-9_-]{0,99}$`)
 	label      = lazily(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
@@ -260,6 +264,49 @@ func checkURL(s string) error {
 	}
 	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return errors.New("want the URL alone: no user, no query")
+	}
+	return nil
+}
+
+// checkDownload is for where an agent gets the program: what it gets has a checksum, so plain http will do.
+func checkDownload(s string) error {
+	u, err := url.Parse(s)
+	if err != nil || u.User != nil || strings.ContainsFunc(s, control) || (u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "") && (u.Scheme != "file" || u.Path == "") {
+		return errors.New("want a URL: https://host/path, or file:///path on the agent")
+	}
+	return nil
+}
+
+func checkVersion(s string) error {
+	if !version().MatchString(s) {
+		return errors.New("want letters, digits, dots and dashes")
+	}
+	return nil
+}
+
+// checkSums: one checksum, or the lines that sha256sum writes, each with the name of a file.
+func checkSums(s string) error {
+	if sum().MatchString(s) {
+		return nil
+	}
+	for line := range strings.Lines(strings.TrimSpace(s)) {
+		if f := strings.Fields(line); len(f) != 2 || !sum().MatchString(f[0]) {
+			return errors.New("want 64 hex digits, or the lines of SHA256SUMS")
+		}
+	}
+	return nil
+}
+
+func checkCredential(s string) error {
+	kind, id, named := strings.Cut(s, "=")
+	if !slices.Contains(Credentials, kind) {
+		if closest := byDistance(kind, Credentials)[0]; near(kind, closest) {
+			return fmt.Errorf("there is no such kind, did you mean %s?", closest)
+		}
+		return fmt.Errorf("want one of %s, with =id for another id than the default one", strings.Join(Credentials, ", "))
+	}
+	if named && !credential().MatchString(id) {
+		return errors.New("want the id of a credential behind the =: letters, digits, dots and dashes")
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/rollback-tools/rollback/internal/rollback"
@@ -21,6 +22,9 @@ func checkPlaceholders(s Setting, text string) error {
 	for _, p := range placeholder().FindAllString(text, -1) {
 		switch {
 		case p == inEnvironment && s.Environment, p == inService && s.Service:
+		case slices.Contains(s.own, p):
+		case len(s.own) > 0:
+			return fmt.Errorf("there is no placeholder %s here: known are %s", p, strings.Join(s.own, ", "))
 		case p == inService && s.Environment:
 			return errors.New("{service} cannot be used here: it is the same for every service of an environment")
 		case p == inService || p == inEnvironment:

@@ -367,6 +367,15 @@ func (s Scoped) together(levels []values) []Problem {
 		p, _ := find(levels, have)
 		problems = append(problems, p.problem(fmt.Sprintf("%s needs %s beside it", p.called(have), lack)))
 	}
+	seen := map[string]bool{}
+	for _, c := range s.Jenkins.Agent.Credentials {
+		kind, _, _ := strings.Cut(c, "=")
+		if seen[kind] {
+			p, _ := find(levels, "jenkins.agent.credentials")
+			problems = append(problems, p.problem(fmt.Sprintf("%s has %s twice: keep one", p.called("jenkins.agent.credentials"), kind)))
+		}
+		seen[kind] = true
+	}
 	if s.Timeout > 0 && s.Settle >= s.Timeout {
 		p, _ := find(levels, "settle")
 		problems = append(problems, p.problem(fmt.Sprintf("%s %s leaves no time to come up: the timeout is %s (%s)",

@@ -54,7 +54,15 @@ func samples(s Setting) []string {
 		return out
 	case "github.app", "github.installation":
 		return []string{"1", "2", "3", "4", "5", "6"}
-	case "cluster.server", "github.url", "jenkins.url":
+	case "jenkins.agent.sha256":
+		var out []string
+		for _, n := range "abcdef" {
+			out = append(out, strings.Repeat(string(n), 64))
+		}
+		return out
+	case "jenkins.agent.credentials":
+		return []string{"github", "aws", "kubeconfig", "registry", "jenkins", "github=a,aws=b"}
+	case "cluster.server", "github.url", "jenkins.url", "jenkins.agent.url":
 		return []string{"https://a", "https://b", "https://c", "https://d", "https://e", "https://f"}
 	case "cluster.uid":
 		var out []string
@@ -389,6 +397,8 @@ no environment given: --environment or ROLLBACK_ENVIRONMENT (known: bare, prod, 
 		{why: "flags that exclude each other", f: f, scope: "payments/prod", flags: map[string]string{"cluster-eks": "a", "cluster-context": "b"}, want: `--cluster-context and --cluster-eks exclude each other: keep one`},
 		{why: "another kind than the file names", f: f, scope: "payments/staging", flags: map[string]string{"registry-account": "123456789012"}, want: `--registry-account is for registry.kind ecr, not for oci (rollback.yaml:10)`},
 		{why: "half of a login", f: f, scope: "payments/staging", flags: map[string]string{"registry-username-env": "A"}, want: `--registry-username-env needs registry.passwordEnv beside it`},
+		{why: "a credential twice", f: f, scope: "payments/prod", flags: map[string]string{"jenkins-agent-credentials": "aws,github,aws=acme"}, want: `--jenkins-agent-credentials has aws twice: keep one`},
+		{why: "a placeholder of another setting", f: f, scope: "payments/prod", flags: map[string]string{"jenkins-agent-url": "https://x/{service}"}, want: `--jenkins-agent-url "https://x/{service}": there is no placeholder {service} here: known are {version}, {os}, {arch}`},
 		{why: "settle and timeout", f: f, scope: "payments/prod", flags: map[string]string{"timeout": "5s"}, want: `settle 10s leaves no time to come up: the timeout is 5s (--timeout)`},
 		{why: "too long once it is filled in", f: parse(t, "environments: {prod: {namespace: \"{service}-{service}\", cluster: {context: x}, registry: {host: x}}}"),
 			scope: strings.Repeat("a", 40) + "/prod", want: `rollback.yaml:1:34: namespace "{service}-{service}" becomes "` + strings.Repeat("a", 40) + "-" + strings.Repeat("a", 39) + `…" for ` + strings.Repeat("a", 40) + `/prod: want a namespace: lower-case letters, digits and dashes, at most 63`},

@@ -37,8 +37,8 @@ func schemaOf(t reflect.Type, prefix string, defs map[string]any) map[string]any
 		switch f.typ.Kind() {
 		case reflect.Struct:
 			nested := ""
-			if t == placeType { // registry and cluster prefix the keys of Settings
-				nested = f.key + "."
+			if t != documentType { // registry and cluster prefix the keys of Settings
+				nested = prefix + f.key + "."
 			}
 			p = map[string]any{"$ref": define(f.typ, nested, defs)}
 		case reflect.Map:

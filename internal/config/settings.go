@@ -35,6 +35,7 @@ type Setting struct {
 	// Choices are the only values, if there are any.
 	Choices []string
 
+	own   []string           // placeholders that are filled in elsewhere
 	check func(string) error // of one value, placeholders filled in
 	form  string             // regular expression for the schema, "" for any text; placeholders are let through beside it
 }
@@ -109,6 +110,15 @@ var Settings = complete([]Setting{
 	{Key: "jenkins.choose", Type: Bool, Usage: "in those jobs: ask which version to go back to", Default: "false", Example: "true"},
 	{Key: "jenkins.submitter", Type: List, Usage: "in those jobs: users and groups that may choose and approve, instead of everybody who may build", Example: "{service}-leads",
 		Environment: true, Service: true, check: checkWord},
+	{Key: "jenkins.agent.node", Usage: "in those jobs: label of the agents that reach cluster and registry", Example: "deploy", Environment: true, check: checkWord},
+	{Key: "jenkins.agent.binary", Usage: "in those jobs: the program on the agents, a path or a name on PATH", Example: "/opt/rollback/rollback", Environment: true, check: checkWord},
+	{Key: "jenkins.agent.url", Usage: "in those jobs: where to download the program from, with {version}, {os} (linux, darwin) and {arch} (amd64, arm64)",
+		Example: "https://artifacts.example.com/rollback/{version}/rollback_{os}_{arch}", own: []string{"{version}", "{os}", "{arch}"}, check: checkDownload},
+	{Key: "jenkins.agent.version", Usage: "in those jobs: the program's version", Example: "v1.4.0", check: checkVersion, form: versionForm},
+	{Key: "jenkins.agent.sha256", Usage: "in those jobs: the program's checksum, or the lines of SHA256SUMS",
+		Example: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", check: checkSums},
+	{Key: "jenkins.agent.credentials", Type: List, Usage: "in those jobs: credentials by their kind, with =id where it is not the default id: " + strings.Join(Credentials, ", "),
+		Example: "aws=acme-aws", Environment: true, check: checkCredential},
 
 	{Key: "revert.due", Type: Duration, Usage: "how soon after a rollback the revert must be merged", Default: "1h", Example: "1h", check: checkTimeout},
 	{Key: "revert.labels", Type: List, Usage: "labels of the revert pull request", Default: "rollback", Example: "rollback", check: checkWord},
@@ -121,6 +131,9 @@ var Settings = complete([]Setting{
 })
 
 const strictServices = "strictServices"
+
+// Credentials are the kinds of credentials that a step of the shared library takes.
+var Credentials = []string{"github", "githubLogin", "githubKey", "aws", "kubeconfig", "jenkins", "registry"}
 
 // Selectors say which file and which scope; the file itself cannot hold them.
 var Selectors = []Setting{

@@ -103,6 +103,11 @@ func TestChecks(t *testing.T) {
 		{"cluster.server", "https://x|https://x:6443/k8s/clusters/c-1|http://127.0.0.1:8080|http://localhost|http://[::1]:1", "x|http://x|ftp://x|https://|https://u:p@x|https://x?a|https://x#a|https://:80|http://10.0.0.1"},
 		{"jenkins.rollbackJob", "rollback/prod/payments|ops", "/a|a/|https://j/job/a|a:b"},
 		{"jenkins.library", "rollback|rollback@v1|rollback@feature/x|acme-1.2_lib", "@v1|rollback@|a b|a'b|a/b|rollback@a@b"},
+		{"jenkins.agent.url", "https://x/{version}/a|http://x:8080/a_{os}_{arch}|file:///opt/a", "x|ftp://x/a|https://u:p@x/a|file://|https://|https://x/a\x01"},
+		{"jenkins.agent.version", "v1.4.0|1.4.0-rc.1+x", "a b|a/b|$x"},
+		{"jenkins.agent.sha256", strings.Repeat("aB", 32) + "|" + strings.Repeat("a1", 32) + "  x_linux_amd64\n" + strings.Repeat("b2", 32) + " *x_linux_arm64\n", "x|" + strings.Repeat("a", 63) + "|" + strings.Repeat("a1", 32) + "  x\nb2  y|" + strings.Repeat("a1", 32) + "\n" + strings.Repeat("b2", 32)},
+		{"jenkins.agent.credentials", "github|aws=acme-aws|githubLogin=a.b_c", "Github|git|password|aws=|aws=a b|aws=a'b|=x|github,aws"},
+		{"jenkins.submitter", "leads|it's me", "-x|a\nb"},
 		{"cluster.uid", "5e2b6c1a-6a1f-4b3e-9d53-0c8f4d7a1b22", "x|5E2B6C1A-6a1f-4b3e-9d53-0c8f4d7a1b22|5e2b6c1a6a1f4b3e9d530c8f4d7a1b22"},
 	}
 	for _, test := range tests {

@@ -81,6 +81,18 @@ type Jenkins struct {
 	Approve   bool     `yaml:"approve"`
 	Choose    bool     `yaml:"choose"`
 	Submitter []string `yaml:"submitter"`
+	Agent     Agent    `yaml:"agent" doc:"What the jobs that jobs apply makes say about their agents: label, program, credentials."`
+}
+
+// Agent says where the jobs that we make run, with which program, and with which credentials of Jenkins. What it leaves out
+// comes from variables of the controller.
+type Agent struct {
+	Node        string   `yaml:"node"`
+	Binary      string   `yaml:"binary"`
+	URL         string   `yaml:"url"`
+	Version     string   `yaml:"version"`
+	SHA256      string   `yaml:"sha256"`
+	Credentials []string `yaml:"credentials"` // "github", or "aws=acme-aws" for another id than the default one
 }
 
 // Revert says what the revert pull request looks like, and by when it must be merged.
