@@ -47,15 +47,28 @@ func commitOf(g *gh.RepositoryCommit) commit {
 	return c
 }
 
-// commitsFrom lists a commit and its first parents, newest first.
+// longest is how many commits of a branch are walked down; a pull request that is longer has to be named as a range.
+const longest = 1000
+
+// commitsFrom lists a commit and its first parents, newest first, out of the n newest commits.
 func (f *Forge) commitsFrom(ctx context.Context, c rollback.Commit, n int) ([]rollback.Change, error) {
-	ctx, cancel := f.begin(ctx, call{op: "list commits before " + c.Short()})
-	defer cancel()
-	list, _, err := f.client.Repositories.ListCommits(ctx, f.owner, f.name, &gh.CommitsListOptions{SHA: string(c), ListOptions: gh.ListOptions{PerPage: max(n, 1)}})
-	if err != nil {
-		return nil, f.fail(ctx, false, err)
+	var all []rollback.Change
+	n = max(min(n, longest), 1)
+	for page := 1; len(all) < n; page++ {
+		ctx, cancel := f.begin(ctx, call{op: "list commits before " + c.Short()})
+		o := &gh.CommitsListOptions{SHA: string(c), ListOptions: gh.ListOptions{PerPage: min(n, 100), Page: page}}
+		list, _, err := f.client.Repositories.ListCommits(ctx, f.owner, f.name, o)
+		err = f.fail(ctx, false, err)
+		cancel()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, changesOf(list)...)
+		if len(list) < o.PerPage {
+			break
+		}
 	}
-	return rollback.FirstParents(changesOf(list)), nil
+	return rollback.FirstParents(all), nil
 }
 
 // commitsOf lists the commits of a pull request, oldest first; GitHub lists at most 250.

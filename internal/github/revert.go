@@ -245,10 +245,15 @@ func (r *reverting) rangeOfPull(ctx context.Context, pr rollback.PullRequest, ow
 				}
 				return
 			},
-			func() (err error) { line, err = r.commitsFrom(ctx, pr.MergeCommit, min(pr.Commits+1, 100)); return },
+			func() (err error) { line, err = r.commitsFrom(ctx, pr.MergeCommit, pr.Commits+1); return },
 		)
 		if err != nil {
 			return err
+		}
+		for i := range line { // which only the log tells
+			if c, ok := r.log.find(line[i].Commit); ok {
+				line[i].PR = c.PR
+			}
 		}
 	}
 	rng, method, err := rollback.PullRange(pr, line, own)

@@ -128,6 +128,38 @@ func TestRevert(t *testing.T) {
 	}
 }
 
+// A pull request of more commits than one page lists, rebased: all of it is undone, or nothing.
+func TestRevertLongRebase(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		commits int
+		method  string
+		older   int // commits on top, and then the log does not reach it
+	}{{120, "rebase", 0}, {260, "rebase", 101}, {260, "squash", 101}} {
+		t.Run(fmt.Sprint(c), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, fakegh.RepositoryOptions{})
+			good, before := w.head(), w.tree(w.head())
+			var parts []map[string]string
+			for i := range c.commits {
+				parts = append(parts, map[string]string{fmt.Sprintf("part%03d.go", i): "package pay\n"})
+			}
+			n, tip := w.pull("feature", "long change", c.method, parts...)
+			for i := range c.older {
+				w.push("later", map[string]string{"later.go": lines(1+i%50, fmt.Sprint("later ", i))})
+			}
+			res, err := w.Revert(t.Context(), rollback.RevertRequest{PR: n})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if res.Range != (rollback.Range{Good: good, Bad: tip}) || string(res.Method) != c.method || c.older == 0 && res.Tree != before {
+				t.Errorf("%s by %s, want %s", res.Range, res.Method, good)
+			}
+			w.proven(res)
+		})
+	}
+}
+
 func byPR(n int, _, _ rollback.Commit) rollback.RevertRequest { return rollback.RevertRequest{PR: n} }
 func byCommit(_ int, bad, _ rollback.Commit) rollback.RevertRequest {
 	return rollback.RevertRequest{Commit: bad}

@@ -492,18 +492,40 @@ func PullRange(pr PullRequest, line, own []Change) (Range, MergeMethod, error) {
 		return Range{Good: good, Bad: tip.Commit}, MergedByCommit, nil
 	}
 	n := 1
+	// A forge may list only the oldest of its own commits. Then the newest ones, where their pull request is not known, are
+	// no evidence of either way.
+	unlisted := 0
+	if len(own) > 0 {
+		unlisted = max(pr.Commits-len(own), 0)
+	}
+	landed := func(i int) bool { return i < unlisted && line[i].PR == 0 || copyOf(line[i], own, i-unlisted) }
 	for n < len(line) && n < pr.Commits {
 		c := line[n]
 		if len(c.Parents) > 1 || line[n-1].Parents[0] != c.Commit {
 			break
 		}
 		fromPR := c.PR == pr.Number && line[0].PR == pr.Number
-		if !fromPR && !(copyOf(line[0], own, 0) && copyOf(c, own, n)) {
+		if !fromPR && !((landed(0) || line[0].PR == pr.Number) && landed(n)) {
 			break
 		}
 		n++
 	}
 	last := line[n-1]
+	tooLong := func() (Range, MergeMethod, error) {
+		return fail("it has %d commits, too many to tell how it was merged; name what to undo with --to or --commit", pr.Commits)
+	}
+	if n == len(line) && n < pr.Commits && len(last.Parents) > 0 { // the walk ended among them
+		return tooLong()
+	}
+	if unlisted > 0 && n > 1 && n < pr.Commits {
+		below := line[1:min(len(line), pr.Commits)]
+		if below[0].PR == pr.Number || slices.ContainsFunc(below, func(c Change) bool {
+			return slices.ContainsFunc(own, func(o Change) bool { return copyOf(c, []Change{o}, 0) })
+		}) {
+			return tooLong()
+		}
+		n, last = 1, line[0] // none of its own is there: one commit holds all
+	}
 	if len(last.Parents) == 0 {
 		return fail("%w", errRoot)
 	}
@@ -517,7 +539,7 @@ func PullRange(pr PullRequest, line, own []Change) (Range, MergeMethod, error) {
 // copyOf tells whether a commit of the branch is the n-th newest of a pull request's own, as a rebase leaves it: message,
 // author and the author's date survive, the id does not.
 func copyOf(c Change, own []Change, n int) bool {
-	if n >= len(own) {
+	if n < 0 || n >= len(own) {
 		return false
 	}
 	o := own[len(own)-1-n]

@@ -34,6 +34,14 @@ func TestPullRange(t *testing.T) {
 		return append(line, one(2, 0, "before", 1))
 	}
 	pr := PullRequest{Number: 42, State: PullMerged, Base: "main", MergeCommit: id(5), HeadCommit: id(13), Commits: 3}
+	squashed := []Change{one(5, 0, "all of it (#42)", 4), one(4, 0, "other", 3), one(3, 0, "another", 2), one(2, 0, "before", 1)}
+	as := func(pr int, list []Change, n int) []Change {
+		list = slices.Clone(list)
+		for i := range n {
+			list[i].PR = pr
+		}
+		return list
+	}
 	single := pr
 	single.Commits = 1
 	for _, c := range []struct {
@@ -52,6 +60,14 @@ func TestPullRange(t *testing.T) {
 		{"rebase, by its commits", pr, rebased(0), own, 2, MergedByRebase, ""},
 		{"rebase that dropped an empty commit", pr, append(rebased(42)[:2], one(3, 0, "other", 2)), own, 3, MergedByRebase, ""},
 		{"rebase, interrupted", pr, []Change{rebased(42)[0], one(4, 0, "other", 3)}, nil, 4, MergedBySquash, ""},
+		// The forge lists its oldest commits alone.
+		{"rebase, partly listed", pr, rebased(0), own[:1], 2, MergedByRebase, ""},
+		{"rebase, partly listed, known in part", pr, as(42, rebased(0), 2), own[:1], 2, MergedByRebase, ""},
+		{"rebase, partly listed, that dropped one", pr, append(rebased(0)[:2], one(3, 0, "other", 2)), own[1:2], 0, "", "3 commits, too many to tell"},
+		{"rebase, partly listed, that dropped a known one", pr, as(42, append(rebased(0)[:2], one(3, 0, "other", 2)), 2), own[:1], 0, "", "3 commits, too many to tell"},
+		{"squash, partly listed", pr, squashed, own[:1], 4, MergedBySquash, ""},
+		{"squash, partly listed, known", pr, append(as(42, squashed, 1)[:1], as(41, squashed[1:], 2)...), own[:1], 4, MergedBySquash, ""},
+		{"the walk ends among them", pr, rebased(0)[:2], own, 0, "", "3 commits, too many to tell"},
 		{"merge commit", pr, []Change{one(5, 42, "Merge", 4, 13), one(4, 0, "x", 3)}, own, 4, MergedByCommit, ""},
 		{"octopus", pr, []Change{one(5, 42, "Merge", 4, 13, 9)}, own, 4, MergedByCommit, ""},
 		{"merged the wrong way round", pr, []Change{one(5, 42, "Merge main", 13, 4)}, own, 4, MergedByCommit, ""},
