@@ -20,6 +20,9 @@ type Pipeline struct {
 	Source string
 	// ByRun tells that a run of the job has set its parameters. They belong to the pipeline then, and the next run sets them again.
 	ByRun bool
+	// Tracked tells that the properties step of the next run replaces the parameters. One that does not know of them adds a
+	// second set: Jenkins lists each twice then, until the run after that.
+	Tracked bool
 }
 
 // JobParameter is the definition of one parameter. The class is without package and ending: "String", "Choice", "Boolean".
@@ -36,7 +39,10 @@ const (
 	classParameters = "hudson.model.ParametersDefinitionProperty"
 	classTriggers   = "org.jenkinsci.plugins.workflow.job.properties.PipelineTriggersJobProperty"
 	// The notes that a run leaves about what it set: the properties step, and a declarative pipeline.
-	classTracker     = "org.jenkinsci.plugins.workflow.multibranch.JobPropertyTrackerAction"
+	classTracker = "org.jenkinsci.plugins.workflow.multibranch.JobPropertyTrackerAction"
+	// wroteThem stands in the first of them while the parameters are ours: nothing but ids of properties is looked for there,
+	// and a run writes it anew (JobPropertyStep of the plugin workflow-multibranch).
+	wroteThem        = "rollback-jobs-apply"
 	classDeclarative = "org.jenkinsci.plugins.pipeline.modeldefinition.actions.DeclarativeJobPropertyTrackerAction"
 )
 
@@ -112,7 +118,11 @@ func (root *node) pipeline() Pipeline {
 	for _, action := range root.kid("actions").children() {
 		switch action.name {
 		case classTracker:
-			p.ByRun = p.ByRun || slices.ContainsFunc(action.all("string"), func(n *node) bool { return n.value() == classParameters })
+			lists := func(what string) bool {
+				return slices.ContainsFunc(action.all("string"), func(n *node) bool { return n.value() == what })
+			}
+			p.Tracked = lists(classParameters)
+			p.ByRun = p.ByRun || p.Tracked && !lists(wroteThem)
 		case classDeclarative:
 			p.ByRun = p.ByRun || len(action.kid("parameters").all("string")) > 0
 		}
@@ -125,7 +135,9 @@ func isTrue(n *node) bool { return strings.TrimSpace(n.value()) == "true" }
 // XML is the config.xml of a new job.
 func (p Pipeline) XML() string {
 	var b strings.Builder
-	b.WriteString("<?xml version='1.1' encoding='UTF-8'?>\n<flow-definition plugin=\"workflow-job\">\n  <actions/>\n  ")
+	b.WriteString("<?xml version='1.1' encoding='UTF-8'?>\n<flow-definition plugin=\"workflow-job\">\n  <actions>\n    ")
+	b.WriteString(trackerXML)
+	b.WriteString("\n  </actions>\n  ")
 	b.WriteString(element("description", p.Description))
 	b.WriteString("\n  <keepDependencies>false</keepDependencies>\n  <properties>\n    ")
 	b.WriteString(p.parametersXML())
@@ -134,6 +146,13 @@ func (p Pipeline) XML() string {
 	fmt.Fprintf(&b, "\n  <triggers/>\n  <disabled>%t</disabled>\n</flow-definition>\n", p.Disabled)
 	return b.String()
 }
+
+// The note of who has set the parameters, as XML.
+const (
+	trackedXML = "<string>" + classParameters + "</string><string>" + wroteThem + "</string>"
+	setXML     = "<jobPropertyDescriptors>" + trackedXML + "</jobPropertyDescriptors>"
+	trackerXML = "<" + classTracker + " plugin=\"workflow-multibranch\">" + setXML + "</" + classTracker + ">"
+)
 
 func (p Pipeline) definitionXML() string {
 	return "<definition class=\"" + classInline + "\" plugin=\"workflow-cps\">\n    " + element("script", p.Script) +

@@ -158,7 +158,7 @@ func (p Pipeline) Splice(text string) (string, error) {
 		}
 		return nil
 	}
-	want := p.Plain()
+	want, before := p.Plain(), text
 	steps := []struct {
 		differs func(Pipeline) bool
 		edit    func(*node) string
@@ -200,6 +200,21 @@ func (p Pipeline) Splice(text string) (string, error) {
 					return put(text, properties, classParameters, p.parametersXML())
 				default:
 					return put(text, property, "parameterDefinitions", p.definitionsXML())
+				}
+			}},
+		{func(f Pipeline) bool { return text != before && !f.Tracked && !f.ByRun },
+			func(root *node) string {
+				actions := root.kid("actions")
+				tracker := actions.kid(classTracker)
+				switch set := tracker.kid("jobPropertyDescriptors"); {
+				case actions == nil:
+					return put(text, root, "actions", "<actions>"+trackerXML+"</actions>")
+				case tracker == nil:
+					return put(text, actions, classTracker, trackerXML)
+				case set == nil:
+					return put(text, tracker, "jobPropertyDescriptors", setXML)
+				default: // of other properties
+					return put(text, set, "", trackedXML)
 				}
 			}},
 	}

@@ -150,11 +150,38 @@ func TestParametersOfARun(t *testing.T) {
 	}
 }
 
+// Parameters that are written into a job are known to the properties step of its next run, which replaces them then.
+func TestParametersAreTracked(t *testing.T) {
+	t.Parallel()
+	if p := read(t, ours().XML()); !p.Tracked || p.ByRun {
+		t.Errorf("a new job: %+v", p)
+	}
+	const tracker = "<" + classTracker + ` plugin="workflow-multibranch@1">`
+	for name, text := range map[string]string{
+		"none":             stored,
+		"no actions":       `<flow-definition/>`,
+		"empty actions":    `<flow-definition><actions/></flow-definition>`,
+		"empty":            strings.Replace(stored, "</actions>", tracker+"</"+classTracker+"></actions>", 1),
+		"other properties": strings.Replace(stored, "</actions>", tracker+"<jobPropertyDescriptors><string>x</string></jobPropertyDescriptors></"+classTracker+"></actions>", 1),
+	} {
+		want := ours()
+		want.Script = "x"
+		got, err := want.Splice(text)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if p := read(t, got); !p.Tracked || p.ByRun || strings.Count(got, "<"+classTracker) != 1 || strings.Contains(text, "<string>x<") != strings.Contains(got, "<string>x<") {
+			t.Errorf("%s: %+v\n%s", name, p, got)
+		}
+	}
+}
+
 // without is a configuration without the elements that are ours, as tokens: what must be the same after any change.
 func without(t *testing.T, text string) []string {
 	t.Helper()
 	d := xml.NewDecoder(strings.NewReader(readable(text)))
-	mine := map[string]bool{"description": true, "script": true, "sandbox": true, "disabled": true, "triggers": true, "parameterDefinitions": true, classParameters: true, classTriggers: true, "definition": true, "properties": true}
+	mine := map[string]bool{"description": true, "script": true, "sandbox": true, "disabled": true, "triggers": true, "parameterDefinitions": true, classParameters: true, classTriggers: true, "definition": true, "properties": true, "actions": true, classTracker: true}
+	frames := []string{"flow-definition", "actions", "properties", "definition"}
 	var list []string
 	skip := 0
 	for {
@@ -170,7 +197,7 @@ func without(t *testing.T, text string) []string {
 		switch e := token.(type) {
 		case xml.StartElement:
 			// The frames around what is ours are dropped, what else is in them is not.
-			frame := e.Name.Local == "definition" || e.Name.Local == "properties" || e.Name.Local == "flow-definition"
+			frame := slices.Contains(frames, e.Name.Local)
 			if skip > 0 || mine[e.Name.Local] && !frame {
 				skip++
 			} else if !frame {
@@ -178,7 +205,7 @@ func without(t *testing.T, text string) []string {
 			}
 			continue
 		case xml.EndElement:
-			frame := e.Name.Local == "definition" || e.Name.Local == "properties" || e.Name.Local == "flow-definition"
+			frame := slices.Contains(frames, e.Name.Local)
 			if skip > 0 {
 				skip--
 			} else if !frame {
@@ -251,6 +278,7 @@ func TestSpliceOfOneValue(t *testing.T) {
 	t.Parallel()
 	want := ours()
 	want.Script = strings.Replace(want.Script, "payments", "web", 1)
+	stored := strings.Replace(stored, "</actions>", trackerXML+"</actions>", 1)
 	got, err := want.Splice(stored)
 	if err != nil {
 		t.Fatal(err)

@@ -112,19 +112,27 @@ func (p Parameter) element() *element {
 
 // Properties is the step of that name: it gives the build's job these parameters, one build at a time if sequential, and
 // leaves the note from which Jenkins tells later that a run has set them
-// (https://www.jenkins.io/doc/pipeline/steps/workflow-multibranch/).
+// (https://www.jenkins.io/doc/pipeline/steps/workflow-multibranch/). What the note of the run before does not name it does not
+// replace: without one, parameters that the job has otherwise are there twice
+// (https://github.com/jenkinsci/workflow-multibranch-plugin, JobPropertyStep).
 func (b *Build) Properties(parameters []Parameter, sequential bool) {
 	b.s.mu.Lock()
 	defer b.s.mu.Unlock()
 	i := b.job
-	i.Parameters, i.Sequential = slices.Clone(parameters), sequential
 	d := i.document()
+	var others []Parameter
+	tracker := d.kid("actions").kid(classTracker)
+	if tracker == nil || !slices.ContainsFunc(tracker.all("string"), func(e *element) bool { return e.text == classParameters }) {
+		others = i.Parameters
+	}
+	i.Parameters, i.Sequential = slices.Concat(others, parameters), sequential
+	d = i.document()
 	d.put("properties").drop(classSequential)
 	if sequential {
 		d.put("properties").put(classSequential).put("abortPrevious").text = "false"
 	}
 	d.put("actions").drop(classTracker)
-	tracker := d.put("actions").put(classTracker)
+	tracker = d.put("actions").put(classTracker)
 	tracker.set("plugin", "workflow-multibranch")
 	set := tracker.put("jobPropertyDescriptors")
 	set.kids = append(set.kids, leaf("string", classParameters))

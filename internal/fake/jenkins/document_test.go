@@ -149,3 +149,33 @@ func TestPropertiesOfARun(t *testing.T) {
 		t.Errorf("a second run adds to the first:\n%s", text)
 	}
 }
+
+// Parameters that a job has from elsewhere are there beside those of its first run, unless the note says that they are to go.
+func TestPropertiesBesideOthers(t *testing.T) {
+	t.Parallel()
+	for actions, want := range map[string][]int{
+		"": {2, 1},
+		"<" + classTracker + "><jobPropertyDescriptors><string>x</string></jobPropertyDescriptors></" + classTracker + ">":                       {2, 1},
+		"<" + classTracker + "><jobPropertyDescriptors><string>" + classParameters + "</string></jobPropertyDescriptors></" + classTracker + ">": {1, 1},
+	} {
+		c := newClient(t, Options{})
+		c.s.OnBuild(func(_ context.Context, b *Build) string {
+			b.Properties([]Parameter{{Kind: "String", Name: "TO"}}, true)
+			return ""
+		})
+		made := "<flow-definition><actions>" + actions + "</actions><properties><" + classParameters + "><parameterDefinitions><hudson.model.StringParameterDefinition><name>TO</name>" +
+			"</hudson.model.StringParameterDefinition></parameterDefinitions></" + classParameters + "></properties></flow-definition>"
+		if r := c.xml("/createItem?name=made", made); r.status != 200 {
+			t.Fatalf("%+v", r)
+		}
+		for i, n := range want {
+			c.s.Push("made", "")
+			if err := c.s.Wait(t.Context(), func() bool { b := c.s.Builds("made"); return len(b) == i+1 && b[i].Result() != "" }); err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Count(c.s.Config("made"), "<name>TO</name>"); got != n {
+				t.Errorf("%q: %d after run %d, want %d", actions, got, i+1, n)
+			}
+		}
+	}
+}
