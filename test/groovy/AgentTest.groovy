@@ -171,6 +171,19 @@ exit "${STUB_EXIT:-0}"
             def scripts = b.all('sh')*.args*.script
             assert scripts.every { it.startsWith('#!/bin/sh\n') && !it.contains('quoted') }
         }
+        test('a text with values put into it is a text, in every key and every list') {
+            def b = go("""def x = 'prod'
+                def y = 7
+                withRollback(node: "de\${'ploy'}", github: "rollback-\${'github'}", configText: "defaults: {repo: \${'acme'}/x}", service: "\${'payments'}") {
+                    rollbackStage(environment: "\${x}", method: "\${'retag'}", reason: "since \${y} o'clock", workloads: ["deployment/\${x}", 'statefulset/b'], approve: "\${false}", to: "v\${y}", inputId: "\${x}")
+                }""")
+            assert b.result == 'SUCCESS' && b.step('node').args.label == 'deploy'
+            def e = seen()
+            assert [e.ROLLBACK_SERVICE, e.ROLLBACK_ENVIRONMENT, e.ROLLBACK_METHOD, e.ROLLBACK_REASON, e.ROLLBACK_WORKLOADS, e.ROLLBACK_TO] == ['payments', 'prod', 'retag', "since 7 o'clock", 'deployment/prod,statefulset/b', 'v7']
+            assert e.GITHUB_TOKEN == CREDENTIALS['rollback-github'] && new File(dump.path + '.config').text == 'defaults: {repo: acme/x}'
+            b = build(job: job(), world: new World(), "def n = 'prod'\nrollbackStage(stage: \"Roll \${n} back\", service: 'payments', environment: \"\${n}\", method: 'retag', reason: 'x', approve: true, approveWithin: \"\${5}\", submitter: \"\${n}-leads\")", answers: [RollbackApprovePayments: 'bob'])
+            assert b.result == 'SUCCESS' && b.step('timeout').args.time == 5 && b.step('input').args.submitter == 'prod-leads' && b.step('stage').args.name == 'Roll prod back'
+        }
         test('lists, numbers and switches are texts of the program') {
             go("retagImage(service: 'payments', environment: 'prod', reason: 'x', workloads: ['deployment/a', 'statefulset/b'], dryRun: true, confirm: false, githubApp: 12345, tag: null, settle: '')")
             def e = seen()
