@@ -161,17 +161,20 @@ List words(Object value) {
     return list
 }
 
-// value is what a key is set to: by the caller, else by the environment, else by a parameter of the job. In the run that
-// introduces a parameter the environment does not hold it yet.
+// value is what a key is set to: by the caller, else by the environment, else by a parameter of the job.
 String value(Map args, String key) {
     String given = text(args.get(key))
     if (given == '') {
-        given = text(env.getProperty(variable(key)))
-    }
-    if (given == '') {
-        given = text(params.get(variable(key)))
+        given = typed(variable(key)) ?: text(env.getProperty(variable(key)))
     }
     return given.trim()
+}
+
+// typed is a parameter that the environment does not hold, or not as it was typed: in the run that introduces a parameter it is
+// not there yet, and where there is a $ in one, Jenkins puts the values of variables into it.
+String typed(String name) {
+    String page = text(params.get(name))
+    return name == 'ROLLBACK_REASON' && page.contains('$') || text(env.getProperty(name)) == '' ? page : ''
 }
 
 // yes is a switch, by whomever it was set. What is neither true nor false ends the build before anything runs.
@@ -184,13 +187,13 @@ boolean yes(String step, Map args, String key) {
 }
 
 // variables are the keys as variables, without those that a credential is bound to, and the parameters that the environment
-// does not hold yet.
+// does not hold, or not as they were typed.
 List variables(Map args, List bound) {
     List known = settings() + options()
     List list = []
     for (Object name : params.keySet().toList()) {
-        if (name.toString().startsWith('ROLLBACK_') && text(env.getProperty(name.toString())) == '') {
-            list.add(name.toString() + '=' + text(params.get(name)))
+        if (name.toString().startsWith('ROLLBACK_') && typed(name.toString()) != '') {
+            list.add(name.toString() + '=' + typed(name.toString()))
         }
     }
     for (Object k : args.keySet().toList()) {

@@ -171,6 +171,20 @@ exit "${STUB_EXIT:-0}"
             def scripts = b.all('sh')*.args*.script
             assert scripts.every { it.startsWith('#!/bin/sh\n') && !it.contains('quoted') }
         }
+        test('a $ on the page stays what it is: no variable of Jenkins gets into a reason, a pull request or a question') {
+            def j = job(), why = 'costs $$ 5, see $BUILD_URL, ${SECRET_PLACE} and $HOME'
+            j.definitions = [Steps.describable('string', [[name: 'ROLLBACK_REASON']]), Steps.describable('string', [[name: 'ROLLBACK_ENVIRONMENT', defaultValue: 'page']])]
+            def global = [SECRET_PLACE: 'vault.example.com']
+            def b = go(job: j, params: [ROLLBACK_REASON: why], global: global, "retagImage(service: 'payments')")
+            assert b.result == 'SUCCESS' && seen().ROLLBACK_REASON == why
+            b = go(job: j, params: [ROLLBACK_REASON: why], global: global, "node { sh('echo \"\$ROLLBACK_REASON\"'); withEnv(['ROLLBACK_ENVIRONMENT=around']) { retagImage(service: 'payments') } }")
+            assert b.log.any { it.startsWith('costs $ 5, see http://') && it.contains('vault.example.com') }: 'the harness is not as Jenkins is'
+            assert seen().ROLLBACK_REASON == why && seen().ROLLBACK_ENVIRONMENT == 'around'
+            b = go(job: j, params: [ROLLBACK_REASON: why], global: global, "rollbackStage(service: 'payments', method: 'retag', reason: 'of the caller')")
+            assert seen().ROLLBACK_REASON == 'of the caller'
+            b = go(job: j, params: [ROLLBACK_REASON: why], global: global, "rollbackCommand.value([:], 'reason')")
+            assert b.returned == why
+        }
         test('a text with values put into it is a text, in every key and every list') {
             def b = go("""def x = 'prod'
                 def y = 7

@@ -100,6 +100,13 @@ class Build {
         env.putAll([CI: 'true', JENKINS_URL: 'http://127.0.0.1:1/', JOB_NAME: job.name, JOB_BASE_NAME: job.name, BUILD_NUMBER: "$number".toString(), BUILD_ID: "$number".toString(),
             BUILD_TAG: "jenkins-${job.name}-${number}".toString(), BUILD_URL: "http://127.0.0.1:1/job/${job.name}/${number}/".toString(),
             JOB_URL: "http://127.0.0.1:1/job/${job.name}/".toString()])
+        // WorkflowRun.getEnvironment ends with EnvVars.resolve: parameters take the values of variables in. withEnv does not.
+        def run = new LinkedHashMap(env)
+        exported.keySet().each { k ->
+            if (env[k]) {
+                env[k] = env[k].replaceAll(/\$([A-Za-z0-9_]+|\{[A-Za-z0-9_.]+\}|\$)/) { all, name -> name == '$' ? '$' : run[name.replaceAll(/[{}]/, '')] ?: all }
+            }
+        }
         if (c.node) {
             env.putAll([NODE_NAME: c.node, EXECUTOR_NUMBER: '0', WORKSPACE: c.workspace, WORKSPACE_TMP: c.workspace + '@tmp'])
         }
