@@ -216,7 +216,17 @@ func TestLockOfAnotherMachine(t *testing.T) {
 	n.wantNothingWritten()
 	n.wantState(before)
 	n.do(call{args: scoped("status")}).wantExit(t, 0).wantText(t, "at work: alice on laptop-7")
-	n.do(call{args: scoped("plan")}).wantText(t, "is locked by alice on laptop-7")
+	for _, args := range [][]string{scoped("plan"), theRun("--dry-run"), scoped("undo", "--dry-run"), scoped("restart", "--dry-run")} {
+		held := n.do(call{args: args}).wantExit(t, rollback.Refused)
+		held.wantText(t, "✗ block  payments/prod is locked by alice on laptop-7", "[locked]", "verdict   unsafe: locked", "✗ payments/prod is locked", "production: not changed by this command")
+		if strings.Contains(held.stdout+held.stderr, "[resume]") {
+			t.Errorf("goes on with what somebody else is at work on:\n%s", held)
+		}
+	}
+	n.do(call{args: scoped("plan", "--json")}).wantExit(t, rollback.Refused).wantText(t, `"code": "locked"`)
+	n.do(call{args: scoped("plan", "--steal", "gone home")}).wantExit(t, 0).wantText(t, "! warn   the lock is taken from alice on laptop-7, who is at work: gone home [locked]", "[resume]", "verdict   safe")
+	n.do(call{args: scoped("verify", "--to", n.Releases[len(n.Releases)-1].Commit)}).wantExit(t, 0)
+	n.wantNothingWritten()
 
 	lock(func(l map[string]any) {
 		l["heartbeat"], l["expiresAt"] = time.Now().Add(-time.Minute).UTC(), time.Now().Add(-15*time.Second).UTC()

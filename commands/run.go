@@ -38,13 +38,13 @@ func (e *Env) planCommand() *cli.Command {
 		Name: "plan", Category: look, Usage: "show what a rollback would do, with a verdict and reasons; changes nothing",
 		Description: "Reads the cluster and the registry and prints current and target image, what is undone, what will be touched,\n" +
 			"findings with their remedies, the steps, and whether that is safe. Exit 5 if it is not.",
-		Flags: e.scopeFlags(optTo, optMethod, optReason, optOut, optJSON, optAccept, optMigrate, optNoRecord, optLeft, optUser),
+		Flags: e.scopeFlags(optTo, optMethod, optReason, optOut, optJSON, optAccept, optMigrate, optSteal, optNoRecord, optLeft, optUser),
 		Action: func(c *cli.Context) error {
 			sw, err := e.switches(c, optJSON, optNoRecord)
 			if err != nil {
 				return err
 			}
-			t := task{act: rollback.ActRun, dry: true, json: sw["json"], noRecord: sw["no-record"], out: e.text(c, optOut), result: e.text(c, optResult)}
+			t := task{act: rollback.ActRun, dry: true, json: sw["json"], noRecord: sw["no-record"], out: e.text(c, optOut), result: e.text(c, optResult), steal: e.text(c, optSteal)}
 			return e.perform(c, t)
 		},
 	}
@@ -227,10 +227,9 @@ func (e *Env) perform(c *cli.Context, t task) (err error) {
 			plan.ID = saved.ID
 		}
 	}
-	held := rollback.Held(survey.Record, req.By, time.Now(), record.Dead)
 	if t.dry {
 		left.addPlan(plan, now, t.out)
-		return e.showPlan(t, plan, now, held)
+		return e.showPlan(t, plan, now)
 	}
 	if t.out != "" {
 		if err := writePlan(t.out, plan, e.redactor.String); err != nil {
@@ -249,16 +248,13 @@ func (e *Env) perform(c *cli.Context, t task) (err error) {
 		return err
 	}
 	changes := t.act != rollback.ActVerify && len(plan.Steps) > 1
-	if held != nil && t.steal == "" && changes {
-		return held
-	}
 	if changes && !t.yes {
 		if err := e.confirm(c.Context, s.scoped.Confirm, scope); err != nil {
 			return err
 		}
 	}
 	runner := rollback.Runner{
-		World: s.world, Dead: record.Dead, Report: e.reporter(t.json),
+		World: s.world, Report: e.reporter(t.json),
 		Limits: rollback.Limits{Rollout: s.scoped.Timeout, Settle: s.scoped.Settle, Merge: waitMerge,
 			Webhook: max(s.scoped.Jenkins.Webhook, time.Nanosecond), // 0 would be the default
 		},
@@ -309,7 +305,7 @@ func lookFailed(ctx context.Context, err error) error {
 	return err
 }
 
-func (e *Env) showPlan(t task, plan *rollback.Plan, now time.Time, held error) error {
+func (e *Env) showPlan(t task, plan *rollback.Plan, now time.Time) error {
 	if t.out != "" {
 		if err := writePlan(t.out, plan, e.redactor.String); err != nil {
 			return err
@@ -323,9 +319,6 @@ func (e *Env) showPlan(t task, plan *rollback.Plan, now time.Time, held error) e
 		p := e.data()
 		p.colour = e.Terminal && e.Getenv("NO_COLOR") == "" && e.Stdout == io.Writer(os.Stdout)
 		p.card(plan, now)
-	}
-	if held != nil {
-		e.printer().line("! " + held.Error())
 	}
 	if t.out != "" {
 		e.printer().line("plan written: rollback run " + scopeFlagsText(plan.Scope) + " --plan " + shellQuote(t.out))

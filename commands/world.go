@@ -51,7 +51,7 @@ func (e *Env) open(c *cli.Context, noRecord bool) (*site, error) {
 		return nil, err
 	}
 	s.world = rollback.World{
-		Registry: registry, Lister: lister, Cluster: s.cluster, Watcher: s.cluster, Diagnoser: s.cluster, Rights: s.cluster,
+		Registry: registry, Lister: lister, Cluster: s.cluster, Watcher: s.cluster, Diagnoser: s.cluster, Rights: s.cluster, Dead: record.Dead,
 		Place: rollback.Place{
 			Repository: s.scoped.Image, Tag: s.scoped.Tag, Namespace: s.scoped.Namespace, Account: s.scoped.Registry.Account,
 		},

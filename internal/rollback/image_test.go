@@ -190,6 +190,8 @@ func FuzzRecordDecodes(f *testing.F) {
 				t.Fatalf("%q: nothing is known of %q", text, digest)
 			}
 		}
-		_ = Held(r, Actor{}, epoch, nil)
+		if r.Lock != nil {
+			_ = held(r.Scope, *r.Lock, epoch)
+		}
 	})
 }

@@ -399,11 +399,13 @@ func (s *Survey) inspectRecord() {
 		return
 	}
 	last := s.Record.Last
-	if s.Resume != nil {
+	switch {
+	case s.Held != nil && s.Request.Steal == "" && (s.Resume != nil || s.Abandoned != nil): // it is at work, and the lock says so
+	case s.Resume != nil:
 		s.find(Info, "resume", fmt.Sprintf("goes on with %s %s, started %s by %s, %s", s.Resume.Kind, s.Resume.ID, ago(s.At, s.Resume.StartedAt), s.Resume.By.User, s.Resume.State), "")
-	} else if s.Abandoned != nil {
+	case s.Abandoned != nil:
 		s.find(Warn, "unfinished", fmt.Sprintf("%s %s to %s was started %s by %s and not finished; this is a new one", s.Abandoned.Kind, s.Abandoned.ID, describeTarget(s.Abandoned.To), ago(s.At, s.Abandoned.StartedAt), s.Abandoned.By.User), "")
-	} else if last != nil && last.State == Mitigated && (s.Request.Act == ActRun || s.Request.Act == ActRetag) && s.inEffect() && s.Target.Digest != last.To.Digest {
+	case last != nil && last.State == Mitigated && (s.Request.Act == ActRun || s.Request.Act == ActRetag) && s.inEffect() && s.Target.Digest != last.To.Digest:
 		text := fmt.Sprintf("%s %s to %s (%s, by %s: %s) is in effect and still open: this goes on to %s", last.Kind, last.ID, describeTarget(last.To), ago(s.At, last.StartedAt), last.By.User, Printable(last.Reason), describe(s.Target))
 		if s.Request.To == Previous { // the same command again, after a lost connection or by a retried build, must not step back twice
 			s.find(Block, "still-open", text, fmt.Sprintf("if that is meant, name the target: --to %s", s.Target.Digest))

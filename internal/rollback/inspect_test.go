@@ -28,9 +28,9 @@ func tryLook(w *world, req Request) (*Survey, error) {
 	return Look(context.Background(), w.process("ann").world(), req, time.Now())
 }
 
-func codes(s *Survey) map[string]Severity {
+func codes(findings []Finding) map[string]Severity {
 	m := map[string]Severity{}
-	for _, f := range s.Findings {
+	for _, f := range findings {
 		if have, ok := m[f.Code]; !ok || f.Severity.rank() < have.rank() {
 			m[f.Code] = f.Severity
 		}
@@ -80,6 +80,15 @@ func TestFindings(t *testing.T) {
 	cron := func(suspended bool) func(w *world) {
 		return func(w *world) {
 			w.extra.Workloads = []Workload{{Ref: Ref{"CronJob", "prod", "nightly"}, Suspended: suspended, Schedule: "0 3 * * *", Containers: []Container{*w.app()}}}
+		}
+	}
+	locked := func(state State, ago time.Duration) func(w *world) {
+		return func(w *world) {
+			w.rolledBack(d, c, state, time.Hour, nil)
+			w.edit(func(r *Record) {
+				at := time.Now().Add(-ago)
+				r.Lock = &Lock{Holder: Actor{User: "ann", Host: "laptop"}, Run: "earlier", Reason: "slow", TakenAt: at, Heartbeat: at, ExpiresAt: at.Add(LockExpiry)}
+			})
 		}
 	}
 	dep := func(change func(*deployed)) func(w *world) { return func(w *world) { change(w.workloads[0]) } }
@@ -206,6 +215,18 @@ func TestFindings(t *testing.T) {
 		{"resume", "", func(w *world) { w.rolledBack(d, c, Mitigated, time.Hour, nil) }, run, ""},
 		{"unfinished", Warn, func(w *world) { w.rolledBack(d, c, FailedState, time.Hour, nil) }, to(b), "this is a new one"},
 		{"unfinished", "", func(w *world) { w.rolledBack(d, c, FailedState, time.Hour, nil) }, to(c), ""},
+		{"locked", Block, locked(Interrupted, 0), run, "payments/prod is locked by ann on laptop since"},
+		{"locked", Block, locked(Mitigated, 0), to(b), `with --steal "why"`},
+		{"locked", Block, locked(Mitigated, 0), Request{Act: ActUndo}, ""},
+		{"locked", Block, locked(Mitigated, 0), restart, ""},
+		{"locked", "", locked(Mitigated, 0), verify, ""},
+		{"locked", "", func(w *world) { locked(Mitigated, 0)(w); w.runs(c) }, to(c), ""}, // nothing to change
+		{"locked", "", locked(Interrupted, LockExpiry), run, ""},
+		{"locked", Warn, locked(Interrupted, 0), Request{Act: ActRun, To: Previous, Steal: "gone home"}, "the lock is taken from ann on laptop, who is at work: gone home"},
+		{"resume", "", locked(Interrupted, 0), run, ""},
+		{"resume", Info, locked(Interrupted, LockExpiry), run, ""},
+		{"resume", Info, locked(Interrupted, 0), Request{Act: ActRun, To: Previous, Steal: "gone home"}, ""},
+		{"unfinished", "", locked(Interrupted, 0), to(b), ""},
 		{"still-open", Block, func(w *world) { w.rolledBack(d, c, Mitigated, time.Hour, nil); w.runs(c) }, run, "this goes on to bbbbbbb"},
 		{"still-open", Warn, func(w *world) { w.rolledBack(d, c, Mitigated, time.Hour, nil); w.runs(c) }, to(b), "rollback undo"},
 		{"still-open", "", func(w *world) { w.rolledBack(c, b, Mitigated, time.Hour, nil) }, to(a), ""},
@@ -248,11 +269,12 @@ func TestFindings(t *testing.T) {
 				wrong("%s: %v", name, err)
 				return
 			}
-			if got := codes(s)[tt.code]; got != tt.want {
-				wrong("%s (%s): got %q; all: %v", name, tt.req.Act, got, codes(s))
+			plan := Draw(s, "id")
+			if got := codes(plan.Findings)[tt.code]; got != tt.want {
+				wrong("%s (%s): got %q; all: %v", name, tt.req.Act, got, codes(plan.Findings))
 			}
 			said := ""
-			for _, f := range s.Findings {
+			for _, f := range plan.Findings {
 				if f.Code == tt.code {
 					said += f.Text + " | " + f.Remedy + "\n"
 				}
@@ -263,7 +285,7 @@ func TestFindings(t *testing.T) {
 			if !strings.Contains(said, tt.text) {
 				wrong("%s: %q does not say %q", name, said, tt.text)
 			}
-			if tt.want == Block && Draw(s, "id").Refusal() == nil {
+			if tt.want == Block && plan.Refusal() == nil {
 				wrong("%s: blocks nothing", name)
 			}
 			c := covered[tt.code]
@@ -295,10 +317,10 @@ func TestCommitsUnread(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if codes(s)["commits-unread"] != Info {
+		if codes(s.Findings)["commits-unread"] != Info {
 			t.Errorf("findings %v", s.Findings)
 		}
-		if codes(look(t, w, Request{Act: ActRun, To: Previous}))["commits-unread"] != "" {
+		if codes(look(t, w, Request{Act: ActRun, To: Previous}).Findings)["commits-unread"] != "" {
 			t.Error("said without cause")
 		}
 	})

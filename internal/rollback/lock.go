@@ -57,16 +57,8 @@ func Heartbeat(r Record, now time.Time) Record {
 	return r
 }
 
-// Held is the refusal that a lock in the record means for somebody else, nil if the lock is free for them.
-func Held(r Record, by Actor, now time.Time, dead func(string) bool) error {
-	if r.Lock == nil || r.Lock.free(by, now, dead) {
-		return nil
-	}
-	return held(r.Scope, *r.Lock, now)
-}
-
 // held says who is at work, since when and from where, and what to do about it.
-func held(scope Scope, l Lock, now time.Time) error {
+func held(scope Scope, l Lock, now time.Time) *Error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s is locked by %s on %s since %s", scope, l.Holder.User, l.Holder.Host, l.TakenAt.UTC().Format("15:04:05 UTC"))
 	if l.Holder.Build != "" {

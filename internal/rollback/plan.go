@@ -52,6 +52,8 @@ type Plan struct {
 	Resumes string `json:"resumes,omitempty"`
 
 	Basis Basis `json:"basis"`
+
+	held *Error // who is at work on the scope, where that stands in the way
 }
 
 // Side is the image on one side of a rollback.
@@ -148,7 +150,21 @@ func Draw(s *Survey, id string) *Plan {
 		p.Workloads = append(p.Workloads, PlannedWorkload{w.Ref, w.Rollout.Desired, w.Strategy, w.Stamp == p.stamp()})
 	}
 	p.Undoes, p.Unlisted = s.undoes()
-	for _, f := range s.Findings {
+	p.Steps = p.steps(s)
+	if s.Held != nil && p.Act != ActVerify && len(p.Steps) > 1 { // what only looks needs no lock
+		p.held = held(p.Scope, *s.Held, s.At)
+		f := Finding{Severity: Block, Code: "locked", Text: p.held.What, Remedy: strings.Join(p.held.Next, "; ")}
+		if steal := s.Request.Steal; steal != "" {
+			h := s.Held.Holder
+			f = Finding{Severity: Warn, Code: f.Code, Text: fmt.Sprintf("the lock is taken from %s on %s, who is at work: %s", h.User, h.Host, Printable(steal))}
+		}
+		worse := 0
+		for worse < len(p.Findings) && p.Findings[worse].Severity.rank() < f.Severity.rank() {
+			worse++
+		}
+		p.Findings = slices.Insert(slices.Clone(p.Findings), worse, f)
+	}
+	for _, f := range p.Findings {
 		if f.Severity != Block {
 			continue
 		}
@@ -161,7 +177,6 @@ func Draw(s *Survey, id string) *Plan {
 		p.Verdict = Unsafe
 		p.Reasons = append(p.Reasons, f.Text)
 	}
-	p.Steps = p.steps(s)
 	return p
 }
 
@@ -201,7 +216,7 @@ func (s *Survey) strayed() []string {
 // the act would fail, or touch something else than was configured.
 func acceptable(code string) bool {
 	switch code {
-	case "account", "tag-immutable", "target-archived", "target-gone", "no-workload", "no-forge", "no-range", "not-on-branch", "no-right", "builds-unread":
+	case "locked", "account", "tag-immutable", "target-archived", "target-gone", "no-workload", "no-forge", "no-range", "not-on-branch", "no-right", "builds-unread":
 		return false
 	}
 	return true
@@ -413,6 +428,9 @@ func (b Basis) Moved(now Basis) []string {
 func (p *Plan) Refusal() error {
 	if p.Verdict == Safe {
 		return nil
+	}
+	if p.held != nil && len(p.Reasons) == 1 { // one that nothing but the lock speaks against
+		return p.held
 	}
 	e := &Error{Exit: Refused, What: "the plan is unsafe: " + strings.Join(p.Reasons, "; "), Production: NotChanged}
 	for _, f := range p.Findings {

@@ -78,7 +78,7 @@ func TestRights(t *testing.T) {
 				}
 				w.lacks = tt.lacks
 				s := look(t, w, tt.req)
-				if got := codes(s)["no-right"]; got != tt.want {
+				if got := codes(s.Findings)["no-right"]; got != tt.want {
 					t.Fatalf("got %q; findings %v", got, s.Findings)
 				}
 				said := ""
@@ -128,7 +128,7 @@ func TestRightsUnknown(t *testing.T) {
 				p, began := w.process("ann"), time.Now()
 				p.faults = []*fault{&tt.fault}
 				mustRun(t, p, Request{Act: ActRun, To: Previous})
-				if codes(p.survey)["not-checked"] != Info || codes(p.survey)["no-right"] != "" {
+				if codes(p.survey.Findings)["not-checked"] != Info || codes(p.survey.Findings)["no-right"] != "" {
 					t.Errorf("findings %v", p.survey.Findings)
 				}
 				if took := p.callAt("journal").Sub(began); took > rightsPatience {
@@ -150,7 +150,7 @@ func TestRightsUnknown(t *testing.T) {
 			return clusterPort{p}.Missing(ctx, ns, rights...)
 		})
 		s, err := Look(context.Background(), world, Request{Scope: scope, Act: ActRun, To: Previous}, time.Now())
-		if err != nil || asked != 2 || codes(s)["not-checked"] != Info {
+		if err != nil || asked != 2 || codes(s.Findings)["not-checked"] != Info {
 			t.Errorf("%v, asked %d times: %v", err, asked, s.Findings)
 		}
 	})

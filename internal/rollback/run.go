@@ -126,8 +126,6 @@ type Runner struct {
 	Journal Journal
 	Report  Reporter
 	Limits  Limits
-	// Dead tells whether a process, as Actor.Process names it, has provably ended; nil if nothing can tell.
-	Dead func(process string) bool
 }
 
 // run is one plan being run: its state in typed fields.
@@ -345,7 +343,7 @@ func (r *run) claim(ctx context.Context) (Outcome, string, error) {
 	defer done()
 	err := r.keeper.claim(act, func(rec Record) (Record, error) {
 		rec.SchemaVersion, rec.Scope = RecordVersion, p.Scope
-		rec, err := Claim(rec, p.By, p.ID, p.Reason, now, s.Request.Steal, r.Dead)
+		rec, err := Claim(rec, p.By, p.ID, p.Reason, now, s.Request.Steal, r.World.Dead)
 		if err != nil {
 			return rec, err
 		}

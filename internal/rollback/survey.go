@@ -49,7 +49,9 @@ type World struct {
 	// Builds and Starter read and start the builds of the deploy job; nil without a CI system.
 	Builds  Builds
 	Starter BuildStarter
-	Place   Place
+	// Dead tells whether a process, as Actor.Process names it, has provably ended; nil if nothing can tell.
+	Dead  func(process string) bool
+	Place Place
 }
 
 // Act is which part of a rollback a command does.
@@ -134,6 +136,8 @@ type Survey struct {
 	Resume *Entry
 	// Abandoned is an unfinished rollback that this one does not go on with; nil if there is none.
 	Abandoned *Entry
+	// Held is the lock that somebody else holds at this moment; nil if it is free for who asks.
+	Held *Lock
 
 	// Revert is what the forge says about undoing the code, nil if it was not asked; RevertErr is why it could not say.
 	Revert    *RevertResult
@@ -294,6 +298,9 @@ func Look(ctx context.Context, w World, req Request, now time.Time) (*Survey, er
 		}
 	}
 	s.sortWorkloads()
+	if l := s.Record.Lock; l != nil && !l.free(req.By, now, w.Dead) {
+		s.Held = l
+	}
 
 	// What the pods run, and what leads to it, is known only now.
 	if err := s.chooseResume(); err != nil {
@@ -837,7 +844,11 @@ func (s *Survey) chooseTarget(listed []Image) error {
 	switch {
 	case s.Resume != nil:
 		digest = s.Resume.To.Digest
-		s.Why = fmt.Sprintf("target of rollback %s, started %s by %s and not finished", s.Resume.ID, ago(s.At, s.Resume.StartedAt), s.Resume.By.User)
+		end := "not finished"
+		if s.Held != nil {
+			end = "at work now"
+		}
+		s.Why = fmt.Sprintf("target of rollback %s, started %s by %s and %s", s.Resume.ID, ago(s.At, s.Resume.StartedAt), s.Resume.By.User, end)
 	case s.Request.Act == ActLook:
 		return nil
 	case s.Request.Act == ActRestart:

@@ -541,7 +541,8 @@ func (p *process) die() {
 }
 
 func (p *process) world() World {
-	w := World{Registry: registryPort{p}, Lister: registryPort{p}, Cluster: clusterPort{p}, Diagnoser: clusterPort{p}, Rights: clusterPort{p}, Records: recordPort{p}, Watcher: p.watcher, Place: p.w.place}
+	w := World{Registry: registryPort{p}, Lister: registryPort{p}, Cluster: clusterPort{p}, Diagnoser: clusterPort{p}, Rights: clusterPort{p}, Records: recordPort{p}, Watcher: p.watcher, Place: p.w.place,
+		Dead: func(process string) bool { return p.knowsDead && p.ended[process] }}
 	if p.noRecord {
 		w.Records = nil
 	}
@@ -587,8 +588,7 @@ func (p *process) run(req Request) (*Result, error) {
 }
 
 func (p *process) runner() Runner {
-	return Runner{World: p.world(), Journal: journalPort{p}, Report: p, Limits: p.limits,
-		Dead: func(process string) bool { return p.knowsDead && p.ended[process] }}
+	return Runner{World: p.world(), Journal: journalPort{p}, Report: p, Limits: p.limits}
 }
 
 // Step, Progress and Note make the process its own Reporter.
