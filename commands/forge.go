@@ -226,6 +226,7 @@ func (e *Env) performRevert(c *cli.Context, req rollback.RevertRequest, left *ou
 		} else if state.PR.State == rollback.PullMerged {
 			res.PR = state.PR
 		}
+		res.Notes = append(res.Notes, state.Notes...)
 	}
 	if owed != nil {
 		res.Notes = append(res.Notes, owed.tell(c.Context, res, req.PR, req.Reland)...)

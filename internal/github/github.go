@@ -208,6 +208,9 @@ type call struct {
 	repeatable bool
 	// query says that it only reads, although it is a POST (GraphQL).
 	query bool
+	// spare is the field of a GraphQL answer that it does without where it is forbidden; lost is where the refusal is left.
+	spare string
+	lost  *string
 	// failed is where the guard leaves why it failed: when the context has ended, go-github returns that and nothing else.
 	failed *error
 }

@@ -222,6 +222,12 @@ func (f *Forge) log(ctx context.Context) (branchLog, error) {
 	return l, nil
 }
 
+// graphError is what went wrong in one place of a GraphQL answer; the rest of it may be good.
+type graphError struct {
+	Type, Message string
+	Path          []any
+}
+
 // ask makes one GraphQL call. GraphQL answers 200 to everything that it understood; what went wrong is inside
 // (https://docs.github.com/en/graphql/guides/using-graphql-clients#understanding-errors).
 func (f *Forge) ask(ctx context.Context, c call, query string, variables map[string]any, out any) error {
@@ -233,10 +239,19 @@ func (f *Forge) ask(ctx context.Context, c call, query string, variables map[str
 	}
 	var form struct {
 		Data   json.RawMessage
-		Errors []struct{ Type, Message string }
+		Errors []graphError
 	}
 	if _, err := f.client.Do(ctx, req, &form); err != nil {
 		return f.fail(ctx, true, err)
+	}
+	if c.spare != "" {
+		form.Errors = slices.DeleteFunc(form.Errors, func(e graphError) bool {
+			spare := e.Type == "FORBIDDEN" && slices.Contains(e.Path, any(c.spare))
+			if spare && *c.lost == "" {
+				*c.lost = rollback.Printable(e.Message)
+			}
+			return spare
+		})
 	}
 	if len(form.Errors) > 0 {
 		said := &refusal{status: http.StatusOK, message: form.Errors[0].Message}

@@ -208,9 +208,10 @@ func (f *Forge) mergeInfoOnce(ctx context.Context, number int) (mergeInfo, error
 	}
 	var rules []rule
 	var rulesErr, err error
+	denied := "" // why the checks cannot be read: a right of its own, which a fine-grained token may not even be able to have
 	var wave sync.WaitGroup
 	wave.Go(func() {
-		err = f.ask(ctx, call{op: op, query: true}, mergeQuery, map[string]any{"owner": f.owner, "name": f.name, "number": number}, &out)
+		err = f.ask(ctx, call{op: op, query: true, spare: "statusCheckRollup", lost: &denied}, mergeQuery, map[string]any{"owner": f.owner, "name": f.name, "number": number}, &out)
 	})
 	wave.Go(func() { rules, rulesErr = f.rules(ctx) })
 	wave.Wait()
@@ -293,11 +294,19 @@ func (f *Forge) mergeInfoOnce(ctx context.Context, number int) (mergeInfo, error
 			}
 		}
 	}
+	unreported := "missing"
+	if denied != "" {
+		unreported = "cannot be read"
+		m.Notes = append(m.Notes, fmt.Sprintf("the checks of #%d could not be read: %s; that needs checks: read and commit statuses: read", number, denied))
+	}
 	for _, n := range p.Commits.Nodes {
 		if n.Commit.StatusCheckRollup == nil {
 			continue
 		}
 		for _, c := range n.Commit.StatusCheckRollup.Contexts.Nodes {
+			if c.Name == "" && c.Context == "" { // refused
+				continue
+			}
 			check := rollback.Check{Name: c.Context, State: strings.ToLower(c.State), URL: c.TargetURL, Required: c.IsRequired}
 			if c.Name != "" {
 				check = rollback.Check{Name: c.Name, State: strings.ToLower(c.Conclusion), URL: c.DetailsURL, Required: c.IsRequired}
@@ -311,7 +320,7 @@ func (f *Forge) mergeInfoOnce(ctx context.Context, number int) (mergeInfo, error
 	}
 	for _, name := range required { // GitHub lists only checks that have begun
 		if !slices.ContainsFunc(m.Checks, func(c rollback.Check) bool { return c.Name == name }) {
-			m.Checks = append(m.Checks, rollback.Check{Name: name, State: "missing", Required: true})
+			m.Checks = append(m.Checks, rollback.Check{Name: name, State: unreported, Required: true})
 		}
 	}
 	return m, nil

@@ -103,6 +103,49 @@ func TestMergeState(t *testing.T) {
 	}
 }
 
+// The right to read checks is a right of its own. Without it the state is told all the same, with what is not known.
+func TestMergeStateWithoutChecks(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		deny    []string
+		missing []string
+		noted   bool
+	}{
+		{nil, []string{"required check ci: in progress", "required check lint: pending"}, false},
+		{[]string{"checks:read"}, []string{"required check ci: cannot be read", "required check lint: pending"}, true},
+		{[]string{"statuses:read"}, []string{"required check ci: in progress", "required check lint: cannot be read"}, true},
+		{[]string{"checks:read", "statuses:read"}, []string{"required check ci: cannot be read", "required check lint: cannot be read"}, true},
+	} {
+		t.Run(strings.Join(c.deny, " and "), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, fakegh.RepositoryOptions{})
+			n := w.opened("feature", map[string]string{"pay.go": "mine\n"})
+			w.repo.Protect(fakegh.Protection{Branch: "main", Checks: []string{"ci", "lint"}})
+			w.must(w.repo.SetCheckRun("feature", "ci", "in_progress", ""))
+			w.must(w.repo.SetStatus("feature", "lint", "pending"))
+			w.server.Deny(c.deny...)
+			m, err := w.MergeState(t.Context(), n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := m.Missing()
+			slices.Sort(got)
+			if !slices.Equal(got, c.missing) || m.Clean {
+				t.Errorf("missing %q, want %q", got, c.missing)
+			}
+			if noted := strings.Contains(strings.Join(m.Notes, "\n"), "needs checks: read and commit statuses: read"); noted != c.noted || len(m.Notes) > 1 {
+				t.Errorf("notes %q", m.Notes)
+			}
+		})
+	}
+	w := newWorld(t, fakegh.RepositoryOptions{}) // any other refusal is one of the whole
+	n := w.opened("feature", map[string]string{"pay.go": "mine\n"})
+	w.server.Deny("pull_requests:read", "pull_requests:write")
+	if m, err := w.MergeState(t.Context(), n); rollback.KindOf(err) != rollback.Denied {
+		t.Errorf("%+v, %v", m, err)
+	}
+}
+
 func (w *world) must(err error) {
 	w.t.Helper()
 	if err != nil {

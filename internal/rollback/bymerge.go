@@ -132,7 +132,7 @@ func (r *run) merge(ctx context.Context) (Outcome, string, error) {
 		return state, err
 	}
 	deadline := time.Now().Add(r.Limits.Merge)
-	last := ""
+	last, noted := "", map[string]bool{}
 	for anew := 0; ; {
 		state, err := look()
 		if err == nil && state.PR.State == PullOpen && state.Conflicts && anew < maxAnew { // with what came later: it is made anew on that
@@ -140,6 +140,12 @@ func (r *run) merge(ctx context.Context) (Outcome, string, error) {
 			if _, _, err = r.revert(ctx); err == nil {
 				ask, refused = r.World.Place.Followed.AutoMerge && r.checked != "", nil
 				state, err = look()
+			}
+		}
+		for _, n := range state.Notes {
+			if !noted[n] {
+				noted[n] = true
+				r.note("%s", n)
 			}
 		}
 		switch {

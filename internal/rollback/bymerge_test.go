@@ -176,8 +176,9 @@ func TestByMergeWaits(t *testing.T) {
 			})
 		})
 	}
-	// It waits as long as was asked for, and no longer.
+	// It waits as long as was asked for, and no longer; what could not be read is said once.
 	inForge(t, func(t *testing.T, w *world, f *forge) {
+		f.unread = []string{"the checks could not be read"}
 		p := w.process("ann")
 		p.limits.Merge = 30 * time.Minute
 		began := time.Now()
@@ -188,6 +189,9 @@ func TestByMergeWaits(t *testing.T) {
 		}
 		if n := strings.Count(strings.Join(p.notes, "\n"), "waits for its merge"); n != 1 {
 			t.Errorf("said %d times", n)
+		}
+		if n := strings.Count(strings.Join(p.notes, "\n"), f.unread[0]); n != 1 {
+			t.Errorf("said %d times what could not be read", n)
 		}
 	})
 	// A forge that fails for a while is no reason to stop; asked to merge, it is asked again.

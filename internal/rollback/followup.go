@@ -317,6 +317,7 @@ func (o *owing) merge(ctx context.Context, w World) {
 		return
 	}
 	o.auto, o.res.PR.State = true, state.PR.State
+	o.res.Notes = append(o.res.Notes, state.Notes...)
 }
 
 func (r *run) due() time.Time { return r.entry.StartedAt.Add(r.World.Place.Followed.due()).UTC() }

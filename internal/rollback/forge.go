@@ -306,7 +306,7 @@ func (e *HeadMoved) Error() string {
 // Check is one check of a pull request.
 type Check struct {
 	Name     string `json:"name"`
-	State    string `json:"state"` // success, pending, failure, missing, … in the forge's words, lower case
+	State    string `json:"state"` // success, pending, failure, … in the forge's words, lower case; "missing", "cannot be read"
 	URL      string `json:"url,omitempty"`
 	Required bool   `json:"required,omitempty"`
 }

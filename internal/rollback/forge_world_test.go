@@ -29,7 +29,8 @@ type forge struct {
 	notes       []string
 	files       []FileChange // of every revert
 	overlap     []string
-	gates       []Check // what a pull request waits for
+	gates       []Check  // what a pull request waits for
+	unread      []string // of its merge state
 	opensAfter  time.Duration
 	mergedAfter time.Duration // somebody merges it, that long after it was opened; 0: nobody does
 	closedAfter time.Duration
@@ -369,7 +370,7 @@ func (f *forge) pull(number int) (*pull, error) {
 }
 
 func (f *forge) mergeState(p *pull) MergeState {
-	s := MergeState{PR: p.PullRequest, AutoMerge: p.auto, Clean: !time.Now().Before(p.green)}
+	s := MergeState{PR: p.PullRequest, AutoMerge: p.auto, Clean: !time.Now().Before(p.green), Notes: f.unread}
 	if !s.Clean {
 		s.Checks = f.gates
 	}

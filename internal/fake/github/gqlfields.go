@@ -663,7 +663,11 @@ func (x *executor) history(r *Repository, sha string, a obj) any {
 	}
 }
 
+// rollup is refused without the right to read either kind of what it holds, and else leaves out what may not be read.
 func (x *executor) rollup(r *Repository, sha string) any {
+	if !x.c.who.can("checks:read") && !x.c.who.can("statuses:read") {
+		return x.c.forbiddenField()
+	}
 	all := r.checks[sha]
 	if len(all) == 0 {
 		return nil
@@ -686,6 +690,14 @@ func (x *executor) rollup(r *Repository, sha string) any {
 		case "contexts":
 			var out []any
 			for _, k := range all {
+				need := "statuses:read"
+				if k.run {
+					need = "checks:read"
+				}
+				if no := x.may(need); no != nil {
+					out = append(out, no)
+					continue
+				}
 				out = append(out, x.check(r, k))
 			}
 			return connection{nodes: out}
