@@ -64,7 +64,8 @@ var steps = []step{
 	{
 		name: "rollbackPipeline", does: "a whole job in one line: the page \"Build with Parameters\" that rolls back",
 		about: "Service and environment are fixed, chosen from a list, or typed. The first build makes the page; a job that\n" +
-			"`rollback jobs apply` made has it from the start. One build at a time. The ids of its questions are RollbackChoose and\n" +
+			"`rollback jobs apply` made has it from the start. Where both are fixed, one build at a time; otherwise one that waits for\n" +
+			"an answer holds up no other service, and the program's lock keeps two of the same apart. The ids of its questions are RollbackChoose and\n" +
 			"RollbackApprove. All else is as in rollbackStage.",
 		commands: []string{"plan", "run"},
 		keys: append(slices.Clone(stageKeys),

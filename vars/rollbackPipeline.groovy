@@ -13,7 +13,11 @@ Map call(Map args = [:]) {
             page.put(pair[1], args.get(pair[1]) ?: [])
         }
     }
-    properties([disableConcurrentBuilds(), parameters(rollbackParameters(page))])
+    List job = [parameters(rollbackParameters(page))]
+    if (!page.containsKey('services') && !page.containsKey('environments')) { // of several, one that waits for an answer must not hold up the others
+        job.add(disableConcurrentBuilds())
+    }
+    properties(job)
     if (first && rollbackCommand.text(args.get('reason')) == '') {
         echo('rollback: the page of this job is ready: Build with Parameters. Nothing was started.')
         rollbackCommand.describe('the page is ready: Build with Parameters')

@@ -264,6 +264,7 @@ class Build {
                 return null
             case 'input': return answer(call, c)
             case 'properties':
+                job.concurrent = !a.properties.any { it.symbol == 'disableConcurrentBuilds' }
                 a.properties.each { Describable d ->
                     if (d.symbol == 'parameters') {
                         job.definitions = new ArrayList(d.args.definitions)
@@ -272,8 +273,6 @@ class Build {
                                 params[p.args.name] = defaultOf(p)
                             }
                         }
-                    } else if (d.symbol == 'disableConcurrentBuilds') {
-                        job.concurrent = false
                     }
                 }
                 return null

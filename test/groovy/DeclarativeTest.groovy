@@ -28,7 +28,8 @@ class DeclarativeTest {
             def d = Declarative.read(service, params: [ROLLBACK_METHOD: 'none'])
             assert d.stages == ['Build and deploy'] && d.steps*.name == ['milestone', 'sh']
             d = Declarative.read(service, params: [ROLLBACK_METHOD: 'retag'])
-            assert d.stages == ['Rollback'] && d.steps*.name == ['milestone', 'rollbackStage']
+            assert d.stages == ['Stop deployments', 'Rollback'] && d.steps*.name == ['milestone', 'rollbackStage']
+            assert Declarative.read(service, params: [ROLLBACK_METHOD: 'retag', ROLLBACK_DRY_RUN: true]).stages == ['Rollback']: 'a dry run stops a deployment'
             assert d.steps[1].args.service == 'payments' && d.steps[1].args.node == 'deploy'
             assert d.parameters*.args*.name == ParametersTest.PAGE
         }

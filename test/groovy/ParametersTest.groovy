@@ -29,6 +29,13 @@ class ParametersTest {
             build(job: j, "rollbackPipeline(services: ' payments, web ,', environments: 'prod')")
             assert last.result == 'SUCCESS' && j.definitions[0].args.choices == ['payments', 'web'] && j.definitions[1].args.choices == ['prod']
         }
+        test('a page for several services lets them go side by side; one of a single service has one build at a time') {
+            ["services: ['payments', 'web'], environment: 'prod'": true, "service: 'payments'": true, '': true, "service: 'payments', environment: 'prod'": false].each { keys, concurrent ->
+                def j = job()
+                build(job: j, "rollbackPipeline(${keys})")
+                assert last.result == 'SUCCESS' && j.concurrent == concurrent: keys
+            }
+        }
         test('rollbackParameters takes what makes the page, and nothing that it would not look at') {
             ["service: 'payments'": 'no key "service", did you mean "services"?', 'github: true': 'no key "github".', "also: 'DEPLOY'": 'also takes a list of parameters.'].each { key, why ->
                 def b = build(job: job(), "rollbackParameters(${key})")
