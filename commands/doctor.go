@@ -16,6 +16,7 @@ import (
 	"github.com/rollback-tools/rollback/internal/kube"
 	"github.com/rollback-tools/rollback/internal/record"
 	"github.com/rollback-tools/rollback/internal/rollback"
+	"github.com/rollback-tools/rollback/jenkins"
 )
 
 // doctorVersion is the schema version of `doctor --json`.
@@ -416,6 +417,9 @@ func (e *Env) examineJenkins(ctx context.Context, s config.Scoped) (list []check
 		return list
 	}
 	defer controller.Close()
+	if jenkins.Plain(s.Jenkins.URL) {
+		add("warn", "the credentials go over plain http to "+s.Jenkins.URL+" (jenkins.insecure): everybody on the way can read them", "serve Jenkins by https, then leave jenkins.insecure out")
+	}
 	who, err := controller.Identity(ctx)
 	if err != nil {
 		return append(list, failing("jenkins", err))

@@ -13,6 +13,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/rollback-tools/rollback/internal/config"
+	"github.com/rollback-tools/rollback/internal/redact"
+	"github.com/rollback-tools/rollback/internal/rollback"
 )
 
 var escapes = regexp.MustCompile("\x1b\\[[0-9;]*[A-Za-z]")
@@ -80,6 +82,43 @@ func TestFlagsAndVariables(t *testing.T) {
 	for _, o := range []option{optTo, optMethod, optReason, optDryRun, optYes, optPlan, optOut, optJSON, optNoRecord, optSteal, optAccept, optResult, optTags, optAll, optUser} {
 		if seen[o.name] == "" {
 			t.Errorf("no command has --%s", o.name)
+		}
+	}
+}
+
+// No flag takes a secret, as everybody on the machine sees the arguments of a process: a flag that has to do with one takes the
+// name of its variable or file, or the id under which Jenkins keeps it.
+func TestNoSecretIsAnArgument(t *testing.T) {
+	t.Parallel()
+	seen := 0
+	for _, c := range everyCommand(quiet()) {
+		for _, f := range c.Flags {
+			name := f.Names()[0]
+			if !redact.SecretName(strings.ReplaceAll(strings.TrimSuffix(strings.TrimSuffix(name, "-env"), "-file"), "-", "_")) {
+				continue
+			}
+			if s, _ := lookupFlag(name); s.Type == config.Duration || s.Type == config.Bool { // holds none
+				continue
+			}
+			if seen++; !strings.HasSuffix(name, "-env") && !strings.HasSuffix(name, "-file") && name != "jenkins-agent-credentials" {
+				t.Errorf("%s --%s takes a secret", c.Name, name)
+			}
+		}
+	}
+	if seen < 50 {
+		t.Errorf("only %d flags that have to do with secrets", seen)
+	}
+	// A secret that somebody types all the same, in place of the name or within a URL, is refused and not repeated.
+	for _, args := range [][]string{
+		{"--jenkins-password-env", "hunter2-hunter2"}, {"--jenkins-token-env", "hunter2-hunter2"}, {"--github-token-env", "hunter2-hunter2"}, {"--registry-password-env", "hunter2-hunter2"},
+		{"--jenkins-url", "https://rollback:hunter2-hunter2@jenkins.example.com"}, {"--github-url", "https://hunter2-hunter2@github.example.com"},
+		{"--password", "hunter2-hunter2"}, {"--jenkins-token", "hunter2-hunter2"},
+	} {
+		var stdout, stderr lockedBuffer
+		env := &Env{Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr, Dir: t.TempDir(), Version: "1.2.3"}
+		code := Main(t.Context(), env, append(scoped("plan"), args...))
+		if text := stdout.String() + stderr.String(); code != int(rollback.Usage) || strings.Contains(text, "hunter2") {
+			t.Errorf("%q: exit %d\n%s", args, code, text)
 		}
 	}
 }

@@ -67,12 +67,17 @@ func (e *Env) connectForge(s *site) error {
 // connectBuilds gives the world its Jenkins, if there is one. A rollback does without: one whose token is missing at night is
 // worth a warning and no more.
 func (e *Env) connectBuilds(s *site) error {
-	if j := s.scoped.Jenkins; j.URL != "" && e.Getenv(j.TokenEnv) == "" {
-		s.world.Place.Followed.NoBuilds = j.TokenEnv + " is not set"
+	j := s.scoped.Jenkins
+	if j.URL != "" && e.Getenv(j.Secret()) == "" {
+		s.world.Place.Followed.NoBuilds = j.Secret() + " is not set"
 		return nil
 	}
 	controller, err := e.jenkinsOf(s.scoped)
-	if controller != nil {
+	switch {
+	case err != nil && jenkins.Plain(j.URL) && !j.Insecure: // found out at night, after an update of this program
+		s.world.Place.Followed.NoBuilds = "credentials are not sent over plain http to " + j.URL + " unless jenkins.insecure is true"
+		return nil
+	case controller != nil:
 		s.world.Builds, s.world.Starter = controller, controller
 	}
 	return err
@@ -84,25 +89,36 @@ func (e *Env) jenkinsOf(s config.Scoped, change ...func(*jenkins.Config)) (*jenk
 	if j.URL == "" {
 		return nil, nil
 	}
-	token := e.Getenv(j.TokenEnv)
+	secret := e.Getenv(j.Secret())
 	var missing []string
 	if j.User == "" {
 		missing = append(missing, "jenkins.user")
 	}
-	if token == "" {
-		missing = append(missing, "the variable "+j.TokenEnv)
+	if secret == "" {
+		missing = append(missing, "the variable "+j.Secret())
 	}
 	if len(missing) > 0 {
 		user := cmp.Or(j.User, "USER")
-		return nil, &rollback.Error{Exit: rollback.Usage, Production: rollback.NotChanged,
-			What: "jenkins.url is set, but not " + strings.Join(missing, " and "),
-			Next: []string{"an API token is made at " + strings.TrimRight(j.URL, "/") + "/user/" + url.PathEscape(user) + "/security/"}}
+		lacking := &rollback.Error{Exit: rollback.Usage, Production: rollback.NotChanged, What: "jenkins.url is set, but not " + strings.Join(missing, " and ")}
+		if j.PasswordEnv == "" {
+			lacking.Next = []string{"an API token is made at " + strings.TrimRight(j.URL, "/") + "/user/" + url.PathEscape(user) + "/security/"}
+		}
+		return nil, lacking
 	}
-	cfg := jenkins.Config{URL: j.URL, User: j.User, Token: token, CAFile: j.CAFile}
+	cfg := jenkins.Config{URL: j.URL, Insecure: j.Insecure, User: j.User, Token: secret, CAFile: j.CAFile}
+	if j.PasswordEnv != "" {
+		cfg.Token, cfg.Password = "", secret
+	}
 	for _, f := range change {
 		f(&cfg)
 	}
-	return jenkins.New(cfg)
+	controller, err := jenkins.New(cfg)
+	if err != nil {
+		failed := unreachable(err).(*rollback.Error)
+		failed.Exit = rollback.Usage
+		return nil, failed
+	}
+	return controller, nil
 }
 
 var (

@@ -178,7 +178,7 @@ func (e *Env) applyJobs(c *cli.Context, sw map[string]bool) error {
 }
 
 // reachJobs are the settings by which the jobs are found and written, which may be those of this machine.
-var reachJobs = []string{"jenkins.url", "jenkins.user", "jenkins.tokenEnv", "jenkins.caFile", "jenkins.rollbackJob", "strictServices"}
+var reachJobs = []string{"jenkins.url", "jenkins.insecure", "jenkins.user", "jenkins.tokenEnv", "jenkins.passwordEnv", "jenkins.caFile", "jenkins.rollbackJob", "strictServices"}
 
 // givenForJobs are the flags and variables that count. What goes into the jobs is what rollback.yaml says: two people with
 // different variables would turn all jobs to and fro. Such variables are ignored, such a flag is a mistake.
@@ -238,7 +238,7 @@ func (e *Env) wantedJobs(c *cli.Context, given config.Given) (places []*jobsAt, 
 				complain(err)
 				continue
 			}
-			key := access{scoped.Jenkins.URL, scoped.Jenkins.User, scoped.Jenkins.TokenEnv, scoped.Jenkins.CAFile}
+			key := access{scoped.Jenkins.URL, scoped.Jenkins.User, scoped.Jenkins.Secret(), scoped.Jenkins.CAFile}
 			if at[key] == nil {
 				controller, err := e.jenkinsOf(scoped)
 				if err == nil && controller == nil {

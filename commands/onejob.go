@@ -20,7 +20,7 @@ import (
 
 // besideJobs are the settings that are not in a job: they say where it is, or who this machine is to Jenkins. A build has a
 // credential for that.
-var besideJobs = []string{"jenkins.rollbackJob", "jenkins.library", "jenkins.user", "jenkins.tokenEnv"}
+var besideJobs = []string{"jenkins.rollbackJob", "jenkins.library", "jenkins.user", "jenkins.tokenEnv", "jenkins.passwordEnv"}
 
 // ownKeys are the settings that are about the job itself, by the keys that the library's step has for them.
 var ownKeys = map[string]string{

@@ -105,6 +105,10 @@ func TestDoctorForgeAndBuilds(t *testing.T) {
 	wrong := []string{"GITHUB_TOKEN=ghp_wrongwrongwrongwrongwrongwrongwrong", "JENKINS_TOKEN=wrongwrongwrongwrong"}
 	bad := n.do(call{args: scoped("doctor"), env: wrong}).wantExit(t, rollback.Failed).wantText(t, "✗ github ", "check GITHUB_TOKEN", "✗ jenkins ", "renew the API token", "2 checks failed")
 	wantNoSecret(t, bad, "ghp_wrongwrongwrongwrongwrongwrongwrong", "wrongwrongwrongwrong")
+	away := []string{"http_proxy=" + n.JenkinsURL, "ROLLBACK_JENKINS_URL=http://jenkins.acme.example"}
+	n.do(call{args: scoped("doctor"), env: away}).wantExit(t, rollback.Failed).wantText(t, "✗ jenkins ", "credentials are not sent over plain http", "set jenkins.insecure to true")
+	n.do(call{args: scoped("plan"), env: away}).wantExit(t, 0).wantText(t, "builds are not asked about: credentials are not sent over plain http to http://jenkins.acme.example unless jenkins.insecure is true")
+	n.do(call{args: scoped("doctor", "--jenkins-insecure", "true"), env: away}).wantExit(t, 0).wantText(t, "! jenkins       the credentials go over plain http to http://jenkins.acme.example", "✔ jenkins       the job deploy/payments, ")
 	n.do(call{args: scoped("doctor", "--job", "deploy/nothing")}).wantExit(t, rollback.Failed).wantText(t, "✗ jenkins ", "404")
 	n.do(call{args: scoped("doctor", "--jenkins-commit-parameter", "REVISION")}).wantExit(t, rollback.Failed).wantText(t, "✗ jenkins       the job deploy/payments has no parameter REVISION")
 	n.do(call{args: scoped("doctor", "--branch", "release")}).wantExit(t, rollback.Failed).wantText(t, "has no branch release", "set branch in rollback.yaml")

@@ -329,6 +329,35 @@ func TestTriggerConfirmed(t *testing.T) {
 	k.wantBuilds(1)
 }
 
+// The token goes over plain http to this machine only, unless that is wanted: to a Jenkins that is reached by a proxy here.
+func TestTriggerOverPlainHTTP(t *testing.T) {
+	t.Parallel()
+	k := newCI(t, leaves(0, "SUCCESS", "message=back"))
+	away := []string{"http_proxy=" + strings.TrimSuffix(k.url, "/ci"), "ROLLBACK_JENKINS_URL=http://ci.acme.example/ci"}
+	for _, args := range [][]string{theTrigger(), theTrigger("--dry-run")} {
+		r := k.launch(away, args...).wait().wantExit(t, rollback.Usage).wantText(t, "http://ci.acme.example/ci: credentials are not sent over plain http", "set jenkins.insecure to true")
+		if k.Count("*") > 0 {
+			t.Errorf("%d calls\n%s", k.Count("*"), r)
+		}
+	}
+	k.launch(away, theTrigger("--jenkins-insecure", "true")...).wait().wantExit(t, 0)
+	k.wantBuilds(1)
+}
+
+// A password in place of a token, by the name of its variable.
+func TestTriggerWithPassword(t *testing.T) {
+	t.Parallel()
+	k := newCI(t, asksFor(nil, approval))
+	env := []string{"JENKINS_TOKEN=", "CI_PASSWORD=" + jenkins.Password, "ROLLBACK_JENKINS_PASSWORD_ENV=CI_PASSWORD"}
+	r := k.launch(env, theTrigger("--approve")...).wait().wantExit(t, 0)
+	wantNoSecret(t, r, jenkins.Password)
+	k.wantBuilds(1)
+	k.launch(append(env, "CI_PASSWORD="), theTrigger()...).wait().wantExit(t, rollback.Usage).wantText(t, "jenkins.url is set, but not the variable CI_PASSWORD")
+	r = k.launch(append(env, "CI_PASSWORD=wrong-password"), theTrigger()...).wait().wantExit(t, rollback.Failed).wantText(t, "set the password of the Jenkins user rollback, or better an API token")
+	wantNoSecret(t, r, "wrong-password")
+	k.launch(append(env, "ROLLBACK_JENKINS_TOKEN_ENV=JENKINS_TOKEN"), theTrigger()...).wait().wantExit(t, rollback.Usage).wantText(t, "ROLLBACK_JENKINS_TOKEN_ENV and ROLLBACK_JENKINS_PASSWORD_ENV exclude each other")
+}
+
 // What is given arrives under the names of the variables, from flags as from variables; what is not given is left to the job.
 func TestTriggerParameters(t *testing.T) {
 	t.Parallel()

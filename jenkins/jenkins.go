@@ -13,6 +13,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -30,8 +31,10 @@ const IDParameter = "ROLLBACK_ID"
 
 // Config says where Jenkins is and who we are to it. Token or Password is set, not both.
 type Config struct {
-	URL  string // as this machine reaches it; it may differ from the root URL that Jenkins itself is configured with
-	User string
+	URL string // as this machine reaches it; it may differ from the root URL that Jenkins itself is configured with
+	// Insecure lets the secret go over plain http to other machines, too.
+	Insecure bool
+	User     string
 	// Token is an API token. With it no crumbs are needed.
 	Token string
 	// Password is for controllers that refuse API tokens. It costs a crumb and a session.
@@ -66,6 +69,10 @@ func New(c Config) (*Controller, error) {
 	base, err := checkURL(c.URL)
 	if err != nil {
 		return nil, misconfigured(err, "set the URL of Jenkins, as https://jenkins.example.com")
+	}
+	if !c.Insecure && Plain(c.URL) {
+		return nil, misconfigured(fmt.Errorf("%s: credentials are not sent over plain http", base),
+			"reach Jenkins by https; or set jenkins.insecure to true, if you trust everybody between here and "+base.Hostname()+" with them")
 	}
 	switch {
 	case c.User == "" || c.Token == "" && c.Password == "":
@@ -126,6 +133,18 @@ func checkURL(s string) (*url.URL, error) {
 	}
 	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), ""
 	return u, nil
+}
+
+// Plain tells whether credentials for this URL would go over plain http to another machine.
+func Plain(address string) bool {
+	u, err := checkURL(address)
+	return err == nil && u.Scheme == "http" && !loopback(u.Hostname())
+}
+
+// loopback tells whether a host is this machine.
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 func roots(file string) (*x509.CertPool, error) {

@@ -433,7 +433,7 @@ func TestStop(t *testing.T) {
 // virtual is a client without a network, for tests in virtual time.
 func virtual(t *testing.T, s *jenkins.Server) *Controller {
 	t.Helper()
-	c, err := New(Config{URL: "http://ci.acme.example", User: jenkins.UserName, Token: jenkins.Token})
+	c, err := New(Config{URL: "http://ci.acme.example", Insecure: true, User: jenkins.UserName, Token: jenkins.Token})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -623,7 +623,13 @@ func TestConfig(t *testing.T) {
 	}{
 		{"token", Config{URL: "https://ci.acme.example", User: "u", Token: "t"}, true},
 		{"context path", Config{URL: "https://ci.acme.example/jenkins/", User: "u", Token: "t"}, true},
-		{"password", Config{URL: "http://ci.acme.example", User: "u", Password: "p"}, true},
+		{"password", Config{URL: "https://ci.acme.example", User: "u", Password: "p"}, true},
+		{"plain http", Config{URL: "http://ci.acme.example", User: "u", Token: "t"}, false},
+		{"plain http to an address", Config{URL: "http://10.0.0.1:8080", User: "u", Password: "p"}, false},
+		{"plain http to a name like ours", Config{URL: "http://localhost.acme.example", User: "u", Token: "t"}, false},
+		{"plain http, as it is wanted", Config{URL: "http://ci.acme.example", Insecure: true, User: "u", Token: "t"}, true},
+		{"plain http to this machine", Config{URL: "http://localhost:8080", User: "u", Token: "t"}, true},
+		{"plain http to its address", Config{URL: "http://[::1]:8080/ci", User: "u", Token: "t"}, true},
 		{"no URL", Config{User: "u", Token: "t"}, false},
 		{"no scheme", Config{URL: "ci.acme.example", User: "u", Token: "t"}, false},
 		{"another scheme", Config{URL: "ftp://ci.acme.example", User: "u", Token: "t"}, false},

@@ -16,7 +16,7 @@ List settings() {
         'clusterContext', 'clusterKubeconfig', 'clusterEks', 'clusterRegion', 'clusterProfile', 'clusterRole', 'clusterExternalId',
         'clusterInCluster', 'clusterServer', 'clusterUid',
         'githubUrl', 'githubTokenEnv', 'githubApp', 'githubInstallation', 'githubKeyFile',
-        'jenkinsUrl', 'jenkinsUser', 'jenkinsTokenEnv', 'jenkinsCaFile', 'jenkinsCommitParameter', 'jenkinsWebhook', 'jenkinsRollbackJob', 'jenkinsLibrary',
+        'jenkinsUrl', 'jenkinsInsecure', 'jenkinsUser', 'jenkinsTokenEnv', 'jenkinsPasswordEnv', 'jenkinsCaFile', 'jenkinsCommitParameter', 'jenkinsWebhook', 'jenkinsRollbackJob', 'jenkinsLibrary',
         'jenkinsApprove', 'jenkinsChoose', 'jenkinsSubmitter', 'jenkinsAgentNode', 'jenkinsAgentBinary', 'jenkinsAgentUrl', 'jenkinsAgentVersion',
         'jenkinsAgentSha256', 'jenkinsAgentCredentials',
         'revertDue', 'revertLabels', 'revertReviewers', 'revertDraft', 'revertAutoMerge', 'revertMigrations',

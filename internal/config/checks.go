@@ -255,8 +255,8 @@ func checkServer(s string) error {
 	return nil
 }
 
-// checkURL is for a system's base URL, with or without a path. Plain http is for this machine, or for a network that one
-// trusts with a token: the Jenkins of many companies is still reached that way, so it is not refused.
+// checkURL is for a system's base URL, with or without a path. Whether credentials may go over plain http is for the adapters
+// to say: a rollback does without GitHub and Jenkins, and must not end here.
 func checkURL(s string) error {
 	u, err := url.Parse(s)
 	if err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" {

@@ -25,6 +25,10 @@ var groups = []group{
 		{"eks", "cluster.eks", []string{"cluster.eks", "cluster.region", "cluster.profile", "cluster.role", "cluster.externalId"}},
 		{"inCluster", "cluster.inCluster", []string{"cluster.inCluster"}},
 	}},
+	{name: "jenkins", ways: []way{
+		{"token", "jenkins.tokenEnv", []string{"jenkins.tokenEnv"}},
+		{"password", "jenkins.passwordEnv", []string{"jenkins.passwordEnv"}},
+	}},
 }
 
 // pick is the value that counts for a key, and how far down the levels it was found.

@@ -302,6 +302,7 @@ func TestResolveWithoutFile(t *testing.T) {
 		{"cluster.eks", "acme-prod", "ROLLBACK_CLUSTER_EKS"},
 		{"cluster.region", "eu-west-1", "ROLLBACK_REGISTRY_REGION"},
 		{"github.tokenEnv", "GITHUB_TOKEN", "built in"},
+		{"jenkins.insecure", "false", "built in"},
 		{"jenkins.tokenEnv", "JENKINS_TOKEN", "built in"},
 		{"jenkins.webhook", "1m", "built in"},
 		{"jenkins.rollbackJob", "rollback/prod/payments", "built in"},

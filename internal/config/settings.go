@@ -96,8 +96,11 @@ var Settings = complete([]Setting{
 	{Key: "github.keyFile", Usage: "file with the App's private key, PEM", Example: "~/.config/rollback/app.pem", Environment: true, Path: true, check: checkPath},
 
 	{Key: "jenkins.url", Usage: "URL of Jenkins", Example: "https://jenkins.example.com", Environment: true, check: checkURL},
+	{Key: "jenkins.insecure", Type: Bool, Usage: "send the Jenkins token over plain http, also to another machine: everybody on the way can read it", Default: "false", Example: "true"},
 	{Key: "jenkins.user", Usage: "user that the Jenkins token belongs to", Example: "rollback", check: checkWord},
 	{Key: "jenkins.tokenEnv", Usage: "name of the variable that holds the Jenkins API token", Default: "JENKINS_TOKEN", Example: "JENKINS_TOKEN",
+		check: checkVariable, form: variableForm},
+	{Key: "jenkins.passwordEnv", Usage: "name of the variable that holds the Jenkins user's password, where Jenkins takes no API tokens", Example: "JENKINS_PASSWORD",
 		check: checkVariable, form: variableForm},
 	{Key: "jenkins.caFile", Usage: "file with Jenkins' CA certificates, PEM", Example: "ca.pem", Environment: true, Path: true, check: checkPath},
 	{Key: "jenkins.commitParameter", Usage: "parameter of the deploy job that takes the commit, where the job builds no branch", Example: "COMMIT", check: checkVariable, form: variableForm},

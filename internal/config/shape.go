@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"reflect"
 	"strings"
 	"sync"
@@ -66,11 +67,16 @@ type GitHub struct {
 	KeyFile      string `yaml:"keyFile"`
 }
 
+// Secret is the name of the variable that holds the token, or the password in its place.
+func (j Jenkins) Secret() string { return cmp.Or(j.PasswordEnv, j.TokenEnv) }
+
 // Jenkins says where the jobs run that deploy and roll back; without a URL Jenkins is not asked.
 type Jenkins struct {
 	URL             string `yaml:"url"`
+	Insecure        bool   `yaml:"insecure"`
 	User            string `yaml:"user"`
-	TokenEnv        string `yaml:"tokenEnv"`
+	TokenEnv        string `yaml:"tokenEnv"`    // "" with a password
+	PasswordEnv     string `yaml:"passwordEnv"` // "" with a token
 	CAFile          string `yaml:"caFile"`
 	CommitParameter string `yaml:"commitParameter"`
 	// Webhook is how long a merge may take to start the job by itself.

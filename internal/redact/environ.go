@@ -22,7 +22,7 @@ var secretParts = []string{"_SECRET", "SECRET_", "PASSWORD"}
 
 // openEndings look like the names above and hold nothing secret: Jenkins and CI caches are full of them, and to black
 // out their values (often the service's own name) would make every line unreadable.
-var openEndings = []string{"PUBLIC_KEY", "CACHE_KEY", "ISSUE_KEY", "PROJECT_KEY", "SECRET_NAME", "SECRET_ARN"}
+var openEndings = []string{"PUBLIC_KEY", "CACHE_KEY", "ISSUE_KEY", "PROJECT_KEY", "SECRET_NAME", "SECRET_ARN", "PASSWORD_ENV"}
 
 // SecretName tells whether a variable of this name holds a secret: *_TOKEN, *_SECRET*, *_PASSWORD, *_KEY and their like,
 // in any case. AWS_ACCESS_KEY_ID counts too: it is no secret alone, but it names whose the other one is.

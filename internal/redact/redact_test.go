@@ -22,7 +22,7 @@ func TestSecretName(t *testing.T) {
 		"CLIENT_SECRET": true, "APP_SECRET_V2": true, "DB_PASSWORD": true, "DB_PASSWORD_OLD": true, "API_KEY": true,
 		"REGISTRY_PSW": true, "SLACK_WEBHOOK_URL": true, "GITHUB_PAT": true, "DOCKER_CREDENTIALS": true,
 		"PATH": false, "HOME": false, "COMPASS": false, "MONKEY": false, "TOKENIZER": false, "ROLLBACK_REASON": false,
-		"SONAR_PROJECT_KEY": false, "CACHE_KEY": false, "SSH_PUBLIC_KEY": false, "DB_SECRET_NAME": false, "AWS_REGION": false,
+		"SONAR_PROJECT_KEY": false, "CACHE_KEY": false, "SSH_PUBLIC_KEY": false, "DB_SECRET_NAME": false, "ROLLBACK_REGISTRY_PASSWORD_ENV": false, "AWS_REGION": false,
 	} {
 		if got := redact.SecretName(name); got != want {
 			t.Errorf("SecretName(%q) = %v, want %v", name, got, want)
