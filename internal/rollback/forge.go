@@ -643,7 +643,7 @@ func RevertTitle(undoes []Change, more int, r Range, reland bool) string {
 	if len(undoes) == 0 {
 		return fmt.Sprintf("Revert %q", r.String())
 	}
-	verb, title := "Revert", oneLine(undoes[0].Title)
+	verb, title := "Revert", defused(oneLine(undoes[0].Title))
 	if inner, ok := revertOf(title); reland && ok {
 		verb, title = "Reapply", inner
 	}
@@ -653,6 +653,23 @@ func RevertTitle(undoes []Change, more int, r Range, reland bool) string {
 	}
 	room := titleLimit - utf8.RuneCountInString(verb+` ""`+rest)
 	return verb + ` "` + cut(title, room) + `"` + rest
+}
+
+// What keeps CI systems from looking at a commit: GitHub Actions' five words and its trailer, which Jenkins' plugins know as
+// well, and Azure Pipelines' (https://docs.github.com/en/actions/how-tos/manage-workflow-runs/skip-workflow-runs,
+// https://learn.microsoft.com/en-us/azure/devops/pipelines/repos/github#ci-triggers).
+var (
+	skipWords   = regexp.MustCompile(`(?i)\[\s*((?:skip|no)[ -]ci|ci[ -]skip|skip[ -]actions|actions[ -]skip)\s*\]`)
+	skipTrailer = regexp.MustCompile(`(?i)\bskip-checks\s*:\s*true\b`)
+	skipAzure   = regexp.MustCompile(`(?i)\*{3}\s*NO_CI\s*\*{3}`)
+)
+
+// defused takes out of the words of others what would skip the checks of the revert, which block its merge then, or the
+// build that ships it.
+func defused(s string) string {
+	s = skipWords.ReplaceAllString(s, "($1)")
+	s = skipTrailer.ReplaceAllString(s, "skip-checks=true")
+	return skipAzure.ReplaceAllString(s, "NO_CI")
 }
 
 var revertForm = regexp.MustCompile(`^Revert "(.*)"( \(#[0-9]+\))?$`)
@@ -677,7 +694,7 @@ func RevertMessage(title string, r Range, head Commit, s Story) string {
 	var b strings.Builder
 	b.WriteString(title + "\n\n")
 	fmt.Fprintf(&b, "This takes back everything after %s up to %s, on %s.\n", r.Good, r.Bad, head)
-	if reason := oneLine(s.Reason); reason != "" {
+	if reason := defused(oneLine(s.Reason)); reason != "" {
 		b.WriteString("\nReason: " + reason + "\n")
 	}
 	b.WriteString("\n" + r.Trailer() + "\n")

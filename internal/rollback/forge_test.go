@@ -3,6 +3,7 @@ package rollback
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -450,6 +451,40 @@ func TestRevertRequestCheck(t *testing.T) {
 	} {
 		if err := c.req.Check(); (err == nil) != c.ok {
 			t.Errorf("%+v: %v", c.req, err)
+		}
+	}
+}
+
+// What would skip the checks of the commit that is undone must not skip those of the revert.
+func TestRevertSkipsNoChecks(t *testing.T) {
+	t.Parallel()
+	skips := regexp.MustCompile(`(?i)\[(skip ci|ci skip|no ci|skip actions|actions skip|skip-ci|ci-skip)\]|\*\*\*NO_CI\*\*\*|skip-checks:\s*true`)
+	for title, want := range map[string]string{
+		"Release 2.0.0 [skip ci]":      "Release 2.0.0 (skip ci)",
+		"[ci skip] Release":            "(ci skip) Release",
+		"Release [No CI]":              "Release (No CI)",
+		"Release [skip actions] again": "Release (skip actions) again",
+		"Release [actions skip]":       "Release (actions skip)",
+		"Release [skip-ci][ci-skip]":   "Release (skip-ci)(ci-skip)",
+		"Release [[skip ci]]":          "Release [(skip ci)]",
+		"Release ***NO_CI***":          "Release NO_CI",
+		"skip-checks: true":            "skip-checks=true",
+		"Release [skip] the [ci]":      "Release [skip] the [ci]",
+	} {
+		for _, reland := range []bool{false, true} {
+			verb, from := "Revert", title
+			if reland {
+				verb, from = "Reapply", fmt.Sprintf("Revert \"%s\"", title)
+			}
+			got := RevertTitle([]Change{{Commit: id(2), Title: from}}, 0, Range{id(1), id(2)}, reland)
+			if got != verb+` "`+want+`"` {
+				t.Errorf("%s: %s", title, got)
+			}
+			story := Story{Reason: title}
+			texts := RevertMessage(got, Range{id(1), id(2)}, id(3), story) + RevertBody(RevertResult{Range: Range{id(1), id(2)}, Undoes: []Change{{Commit: id(2), Title: from}}}, RevertRequest{Story: story}, "main")
+			if skips.MatchString(texts) {
+				t.Errorf("%s: %s", title, texts)
+			}
 		}
 	}
 }
