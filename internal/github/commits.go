@@ -162,7 +162,7 @@ func (r *reverting) conflict(ctx context.Context) error {
 	c := &rollback.RevertConflict{Range: r.res.Range, Head: r.res.Head, Base: r.branch}
 	later, err := r.compare(ctx, r.res.Range.Bad, r.res.Head)
 	r.disputed(ctx, c, r.res.Range.Bad, r.diff, later, errors.Join(r.diffErr, err))
-	c.Commands = rollback.ByHand(r.res.Range, r.branch, r.res.Head, rollback.RevertBranch(r.branchPrefix, r.res.Range, 1), c.Files)
+	c.Commands = rollback.ByHand(r.res.Range, r.branch, r.res.Head, r.freeBranch(ctx), c.Files)
 	return c
 }
 

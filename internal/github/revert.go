@@ -46,6 +46,13 @@ type reverting struct {
 	complete           bool   // every commit of the range is listed
 	renews             *found // our own pull request, which conflicts by now and is made anew
 	temp               string // the temporary branch, while there may be one
+	claimed            claimed
+}
+
+// claimed is a branch of the revert without a pull request, and what it was pointed at.
+type claimed struct {
+	branch string
+	at     rollback.Commit
 }
 
 // errRetry says that the ground moved: begin anew.
@@ -59,13 +66,16 @@ func (f *Forge) Revert(ctx context.Context, req rollback.RevertRequest) (rollbac
 	if req.Rules == nil {
 		req.Rules = rollback.RiskRules()
 	}
+	var before claimed
 	for round := 1; ; round++ {
-		r := &reverting{Forge: f, req: req}
+		r := &reverting{Forge: f, req: req, claimed: before}
 		res, err := r.once(ctx)
 		if !errors.Is(err, errRetry) {
 			return res, err
 		}
+		before = r.claimed
 		if round == rounds {
+			r.unclaim(ctx)
 			return rollback.RevertResult{}, &rollback.CallError{System: system, Op: "revert " + res.Range.String(), Kind: rollback.Conflict,
 				Err: fmt.Errorf("%s moved %d times meanwhile", f.branch, rounds), Fix: "run the same command again"}
 		}
@@ -573,6 +583,7 @@ func (r *reverting) compute(ctx context.Context) error {
 	}
 	tree, err := r.merge(ctx, r.res.Head)
 	if errors.Is(err, errConflict) {
+		r.unclaim(ctx)
 		r.reading.Wait()
 		return r.conflict(ctx)
 	}
@@ -668,7 +679,9 @@ func (r *reverting) open(ctx context.Context) (rollback.RevertResult, error) {
 			if r.renews != nil {
 				return r.pointBranch(ctx, r.renews.Head, made.Commit, true)
 			}
-			branch, theirs, err = r.claimBranch(ctx, made.Commit)
+			if branch, theirs, err = r.claimBranch(ctx, made.Commit); err == nil && theirs.Number == 0 {
+				r.claimed = claimed{branch, made.Commit}
+			}
 			return
 		},
 		func() (err error) { now, err = r.tip(ctx, r.branch); return },
@@ -786,6 +799,36 @@ func (r *reverting) claimBranch(ctx context.Context, sha rollback.Commit) (strin
 	return "", none, &rollback.CallError{System: system, Op: "create a branch for the revert", Kind: rollback.Conflict,
 		Err: fmt.Errorf("%d branches with its name hold the work of others", names),
 		Fix: "delete the branches " + rollback.RevertBranch(r.branchPrefix, r.res.Range, 1) + "… that nobody needs"}
+}
+
+// unclaim deletes the branch that an earlier round has made, now that no pull request will come from it: a person who pushes
+// one of that name by hand would be refused. Another run may work on the same revert; what that has made its own stays.
+func (r *reverting) unclaim(ctx context.Context) {
+	if r.claimed.branch == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+	defer cancel()
+	var at rollback.Commit
+	var p rollback.PullRequest
+	err := together(
+		func() (err error) { at, err = r.tip(ctx, r.claimed.branch); return },
+		func() (err error) { p, err = r.openFrom(ctx, r.claimed.branch); return },
+	)
+	if err == nil && at == r.claimed.at && p.Number == 0 && r.deleteBranch(ctx, r.claimed.branch) == nil {
+		r.claimed = claimed{}
+	}
+}
+
+// freeBranch is a name for the branch of the revert that nothing has yet.
+func (r *reverting) freeBranch(ctx context.Context) string {
+	for n := 1; n <= names; n++ {
+		name := rollback.RevertBranch(r.branchPrefix, r.res.Range, n)
+		if _, err := r.tip(ctx, name); rollback.KindOf(err) == rollback.NotFound {
+			return name
+		}
+	}
+	return rollback.RevertBranch(r.branchPrefix, r.res.Range, names+1)
 }
 
 func exists(err error) bool {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -296,6 +297,9 @@ func TestBaseMoves(t *testing.T) {
 			if rollback.KindOf(err) != rollback.Conflict || len(w.reverts()) != 0 {
 				t.Errorf("%+v, %v", res, err)
 			}
+			if branches, _ := w.repo.Branches(); len(branches) != 2 {
+				t.Errorf("branches %v", branches)
+			}
 			w.tidy()
 			continue
 		}
@@ -305,6 +309,40 @@ func TestBaseMoves(t *testing.T) {
 		w.check(res, w.head())
 		if len(w.reverts()) != 1 {
 			t.Errorf("%+v", w.reverts())
+		}
+	}
+}
+
+// The base moves while the revert is made, and then it conflicts: the branch that was made before is gone, so that the one
+// made by hand can be pushed. One that somebody has made theirs stays, and gets another name beside it.
+func TestConflictAfterClaim(t *testing.T) {
+	t.Parallel()
+	for _, theirs := range []bool{false, true} {
+		w := newWorld(t, fakegh.RepositoryOptions{})
+		bad := w.push("bad change", map[string]string{"pay.go": edit(pay, map[int]string{2: "bad"})})
+		var once sync.Once
+		w.server.Inject(fake.Fault{Op: "git/get-ref", Hold: func(*http.Request) {
+			once.Do(func() { w.push("meanwhile", map[string]string{"pay.go": edit(pay, map[int]string{2: "later"})}) })
+		}})
+		name := rollback.RevertBranch(rollback.BranchPrefix, rollback.Range{Good: rollback.Commit(mustGit(t, w.repo.Dir(), nil, "rev-parse", "main~1")), Bad: bad}, 1)
+		if theirs {
+			w.commit(name, "my own try", map[string]string{"mine.txt": "mine\n"})
+		}
+		_, err := w.Revert(t.Context(), rollback.RevertRequest{Commit: bad})
+		var conflict *rollback.RevertConflict
+		if !errors.As(err, &conflict) {
+			t.Fatal(err)
+		}
+		branches, _ := w.repo.Branches()
+		want := []string{"main"}
+		if theirs {
+			want, name = append(want, name), name+"-2"
+		}
+		if slices.Sort(branches); !slices.Equal(branches, want) {
+			t.Errorf("branches %v, want %v", branches, want)
+		}
+		if text := strings.Join(conflict.Commands, "\n"); !strings.Contains(text, "git switch -c "+name+" ") {
+			t.Errorf("want branch %s in\n%s", name, text)
 		}
 	}
 }
