@@ -229,7 +229,12 @@ func (e *Env) explain(err error) {
 	for _, n := range re.Next {
 		if n != "" && !seen[n] {
 			seen[n] = true
-			p.line("  next: " + n)
+			switch word, _, _ := strings.Cut(n, " "); word {
+			case "git", "gh", "#": // one of many, which are pasted together
+				p.line("    " + n)
+			default:
+				p.line("  next: " + n)
+			}
 		}
 	}
 }

@@ -232,7 +232,7 @@ func (e *Env) performRevert(c *cli.Context, req rollback.RevertRequest, left *ou
 	}
 	res, err := forge.Revert(c.Context, req)
 	if err != nil {
-		return revertFailed(err)
+		return e.revertFailed(err)
 	}
 	var state rollback.MergeState
 	wanted := (sw["auto-merge"] || scoped.Revert.AutoMerge) && res.PR.State == rollback.PullOpen && !req.DryRun
@@ -271,31 +271,25 @@ func (o *outcome) addRevert(res rollback.RevertResult) {
 }
 
 // revertFailed says what to do about a revert that cannot be made.
-func revertFailed(err error) error {
-	e := &rollback.Error{Exit: rollback.Failed, Err: err, Production: rollback.NotChanged}
+func (e *Env) revertFailed(err error) error {
+	failed := &rollback.Error{Exit: rollback.Failed, Err: err, Production: rollback.NotChanged}
 	var conflict *rollback.RevertConflict
 	var stranger *rollback.NotOnBranch
 	switch {
 	case errors.As(err, &conflict):
-		for _, f := range conflict.Files {
-			for _, ch := range f.Since {
-				line := f.Path + ": " + ch.Commit.Short() + " " + rollback.Printable(ch.Title) + " (" + ch.Author + ")"
-				if ch.PR > 0 {
-					line += " #" + strconv.Itoa(ch.PR)
-				}
-				e.Next = append(e.Next, line)
-			}
+		for _, f := range conflict.Facts() {
+			e.printer().line("  " + f)
 		}
-		e.Next = append(e.Next, conflict.Commands...)
+		failed.Next = conflict.Next()
 	case errors.As(err, &stranger):
-		e.Exit = rollback.Usage
+		failed.Exit = rollback.Usage
 	case rollback.KindOf(err) == rollback.NotFound:
-		e.Exit = rollback.Usage
+		failed.Exit = rollback.Usage
 	}
 	if fix := rollback.FixOf(err); fix != "" {
-		e.Next = append(e.Next, fix)
+		failed.Next = append(failed.Next, fix)
 	}
-	return e
+	return failed
 }
 
 // printRevert tells what the pull request does; standard output gets its URL.

@@ -162,7 +162,14 @@ func (r *reverting) conflict(ctx context.Context) error {
 	c := &rollback.RevertConflict{Range: r.res.Range, Head: r.res.Head, Base: r.branch}
 	later, err := r.compare(ctx, r.res.Range.Bad, r.res.Head)
 	r.disputed(ctx, c, r.res.Range.Bad, r.diff, later, errors.Join(r.diffErr, err))
-	c.Commands = rollback.ByHand(r.res.Range, r.branch, r.res.Head, r.freeBranch(ctx), c.Files)
+	if !r.complete {
+		r.res.More = max(r.diff.Total-len(r.res.Undoes), 0)
+	}
+	title := rollback.RevertTitle(r.res.Undoes, r.res.More, r.res.Range, r.req.Reland)
+	c.Commands = rollback.ByHand(r.res.Range, r.branch, r.res.Head, r.freeBranch(ctx), title, r.req.Story)
+	if r.renews != nil {
+		c.Commands = append(c.Commands, fmt.Sprintf("gh pr close %d", r.renews.Number))
+	}
 	return c
 }
 

@@ -184,27 +184,81 @@ func TestRevertConflict(t *testing.T) {
 	if len(c.Files) != 1 || c.Files[0].Path != "pay.go" || len(c.Files[0].Since) != 1 || c.Files[0].Since[0].PR != m || c.Unlisted != "" {
 		t.Errorf("%+v", c)
 	}
-	if text := err.Error(); !strings.Contains(text, "in pay.go") {
+	if text := err.Error(); !strings.Contains(text, "; both changed pay.go") {
 		t.Error(text)
 	}
 	w.tidy()
 	if len(w.reverts()) != 0 {
 		t.Errorf("opened %+v", w.reverts())
 	}
-	work := t.TempDir()
-	mustGit(t, work, nil, "clone", "-q", w.repo.Dir(), "c")
-	work += "/c"
-	for i, line := range c.Commands {
-		if strings.HasPrefix(line, "git push") {
-			break
-		}
-		out, err := shell(t, work, line)
-		if stops := i == 2; stops != (err != nil) {
-			t.Fatalf("%s: %v\n%s", line, err, out)
-		}
+	if facts := strings.Join(c.Facts(), "\n"); !strings.Contains(facts, fmt.Sprintf("later fix, part 1 (#%d) (octocat) #%d", m, m)) {
+		t.Error(facts)
 	}
-	if got := mustGit(t, work, nil, "log", "-1", "--format=%P %B"); !strings.HasPrefix(got, string(w.head())+" Revert") || !strings.Contains(got, c.Range.Trailer()) {
-		t.Errorf("by hand: %s", got)
+}
+
+// What is printed for a revert that conflicts does what it says, whatever the conflict is: pasted into a clone it stops
+// before anything unresolved is committed, and typed with the conflict resolved it ends with one commit that says what a
+// revert's says.
+func TestConflictByHand(t *testing.T) {
+	t.Parallel()
+	bad := edit(pay, map[int]string{2: "bad"})
+	long := lines(40, "memo")
+	for _, c := range []struct {
+		name             string
+		bad, later, hand map[string]string
+		want             map[string]string // "" for none
+	}{
+		{"content", map[string]string{"pay.go": bad}, map[string]string{"pay.go": edit(pay, map[int]string{2: "later"})},
+			map[string]string{"pay.go": pay}, map[string]string{"pay.go": pay}},
+		{"content with whitespace at line ends", map[string]string{"pay.go": bad}, map[string]string{"pay.go": edit(pay, map[int]string{2: "later"})},
+			map[string]string{"pay.go": edit(pay, map[int]string{2: "both \t"})}, map[string]string{"pay.go": edit(pay, map[int]string{2: "both \t"})}},
+		{"rename and delete", map[string]string{"pay.go": "", "cash.go": edit(pay, map[int]string{2: "bad"})}, map[string]string{"cash.go": ""},
+			map[string]string{"pay.go": pay, "cash.go": ""}, map[string]string{"pay.go": pay, "cash.go": ""}},
+		{"deleted since", map[string]string{"pay.go": bad, "extra.go": "package pay\n"}, map[string]string{"pay.go": ""},
+			map[string]string{"pay.go": ""}, map[string]string{"pay.go": "", "extra.go": ""}},
+		{"deleted since, and wanted back", map[string]string{"pay.go": bad}, map[string]string{"pay.go": ""},
+			map[string]string{"pay.go": pay}, map[string]string{"pay.go": pay}},
+		{"beside a rename that merges", map[string]string{"pay.go": bad, "memo.txt": edit(long, map[int]string{2: "bad"})},
+			map[string]string{"pay.go": edit(pay, map[int]string{2: "later"}), "memo.txt": "", "notes/memo.md": edit(long, map[int]string{2: "bad", 30: "later"})},
+			map[string]string{"pay.go": pay}, map[string]string{"pay.go": pay, "memo.txt": "", "notes/memo.md": edit(long, map[int]string{30: "later"})}},
+		{"added on both sides", map[string]string{"pay.go": ""}, map[string]string{"pay.go": "another\n"},
+			map[string]string{"pay.go": pay}, map[string]string{"pay.go": pay}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, fakegh.RepositoryOptions{})
+			w.push("memo", map[string]string{"memo.txt": long})
+			sha := w.push("It's bad [skip ci]", c.bad)
+			head := w.push("later", c.later)
+			req := rollback.RevertRequest{Commit: sha, Story: rollback.Story{Reason: "customers can't pay"}}
+			_, err := w.Revert(t.Context(), req)
+			var conflict *rollback.RevertConflict
+			if !errors.As(err, &conflict) {
+				t.Fatal(err)
+			}
+			at := w.byHand(conflict.Commands, c.hand)
+			branch := rollback.RevertBranch(rollback.BranchPrefix, conflict.Range, 1)
+			const title = `Revert "It's bad (skip ci)"`
+			if got, want := mustGit(t, w.repo.Dir(), nil, "log", "-1", "--format=%P%n%B", branch), string(head)+"\n"+title+"\n\nReason: customers can't pay\n\n"+conflict.Range.Trailer(); strings.TrimSpace(got) != want {
+				t.Errorf("the commit is\n%s\nwant\n%s", got, want)
+			}
+			for path, text := range c.want {
+				if got, ok := w.repo.File(branch, path); got != text || ok != (text != "") {
+					t.Errorf("%s: %q, want %q", path, got, text)
+				}
+			}
+			// gh, as it hears it from the shell.
+			out, err := shell(t, at, "gh() { printf '%s\\n' \"$@\"; }; "+conflict.Commands[len(conflict.Commands)-1])
+			if want := strings.Join([]string{"pr", "create", "--base", "main", "--head", branch, "--title", title, "--body", "Reason: customers can't pay", "", conflict.Range.Trailer(), ""}, "\n"); err != nil || out != want {
+				t.Errorf("%v: gh hears\n%s\nwant\n%s", err, out, want)
+			}
+			// Opened, it is what the next run finds.
+			n, err := w.repo.OpenPull(fakegh.PullOptions{Head: branch, Title: title, Body: conflict.Range.Trailer()})
+			w.must(err)
+			if res, err := w.Revert(t.Context(), req); err != nil || res.Outcome != rollback.RevertAdopted || res.PR.Number != n || res.Unverified == "" {
+				t.Errorf("%+v, %v", res, err)
+			}
+		})
 	}
 }
 
@@ -341,7 +395,7 @@ func TestConflictAfterClaim(t *testing.T) {
 		if slices.Sort(branches); !slices.Equal(branches, want) {
 			t.Errorf("branches %v, want %v", branches, want)
 		}
-		if text := strings.Join(conflict.Commands, "\n"); !strings.Contains(text, "git switch -c "+name+" ") {
+		if text := strings.Join(conflict.Commands, "\n"); !strings.Contains(text, "git switch -C "+name+" ") {
 			t.Errorf("want branch %s in\n%s", name, text)
 		}
 	}
@@ -594,8 +648,9 @@ func TestOpenPullConflicts(t *testing.T) {
 }
 
 // byHand types commands in a clone, as one who is on call does: all of them at once first, which must stop before anything
-// with a conflict in it is committed; then one by one, with the conflicts resolved at the comment. gh is not at hand.
-func (w *world) byHand(commands []string, resolved ...map[string]string) {
+// with a conflict in it is committed; then one by one, with the conflicts resolved at the comment. gh is not at hand. It
+// returns the clone.
+func (w *world) byHand(commands []string, resolved ...map[string]string) string {
 	w.t.Helper()
 	refs := func() string { return mustGit(w.t, w.repo.Dir(), nil, "for-each-ref") }
 	before := refs()
@@ -648,6 +703,7 @@ func (w *world) byHand(commands []string, resolved ...map[string]string) {
 	if !merged {
 		w.t.Error("no command met a conflict")
 	}
+	return at
 }
 
 // A wider revert closes the narrower ones of ours, once it is open; what people have made is left alone and named.

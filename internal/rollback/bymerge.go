@@ -64,7 +64,10 @@ func (r *run) revert(ctx context.Context) (Outcome, string, error) {
 	res, err := r.World.Reverter.Revert(act, r.revertRequest())
 	var conflict *RevertConflict
 	if errors.As(err, &conflict) {
-		return "", "", &Error{Exit: r.exit(), What: "the revert does not merge by itself", Err: conflict, Next: conflict.Commands}
+		for _, f := range conflict.Facts() {
+			r.note("  %s", f)
+		}
+		return "", "", &Error{Exit: r.exit(), What: "the revert does not merge by itself", Err: conflict, Next: conflict.Next()}
 	}
 	if err != nil {
 		return "", "", &Error{Exit: r.exit(), What: "the revert pull request could not be opened", Err: err, Next: fixes(err)}

@@ -456,7 +456,7 @@ func TestByMergeConflict(t *testing.T) {
 		_, err := p.run(byMerge)
 		exitIs(t, err, Failed)
 		e := says(t, err, "the revert does not merge by itself", "conflicts with what came later", "pay.go", NotChanged)
-		if !slices.Equal(e.Next[:2], conflict.Commands) || e.Production != NotChanged {
+		if !slices.Equal(e.Next[1:3], conflict.Commands) || e.Production != NotChanged {
 			t.Errorf("next %v", e.Next)
 		}
 		if rec := w.stored(); rec.Last.State != FailedState || rec.Lock != nil {

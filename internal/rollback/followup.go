@@ -361,8 +361,8 @@ func (r *run) settle(ctx context.Context) {
 			var conflict *RevertConflict
 			if errors.As(o.err, &conflict) {
 				o.due.URL, o.due.PR = conflict.PR.URL, conflict.PR.Number
-				for _, c := range conflict.Commands {
-					r.note("  %s", c)
+				for _, f := range conflict.Facts() {
+					r.note("  %s", f)
 				}
 			}
 		case o.res.Outcome == RevertAlready:

@@ -260,11 +260,44 @@ func (c *RevertConflict) Error() string {
 	}
 	switch {
 	case len(names) > 3:
-		text += fmt.Sprintf(" in some of %d files: %s, …", len(names), strings.Join(names[:3], ", "))
+		text += fmt.Sprintf("; both changed %d files: %s, …", len(names), strings.Join(names[:3], ", "))
 	case len(names) > 0:
-		text += " in " + strings.Join(names, ", ")
+		text += "; both changed " + strings.Join(names, ", ")
 	}
 	return text
+}
+
+// Facts are what helps to decide: the files that both changed, and who did so later.
+func (c *RevertConflict) Facts() []string {
+	var list []string
+	for _, f := range c.Files {
+		for _, ch := range f.Since {
+			line := fmt.Sprintf("%s: %s %s", Printable(f.Path), ch.Commit.Short(), Printable(ch.Title))
+			if ch.Author != "" {
+				line += " (" + Printable(ch.Author) + ")"
+			}
+			if ch.PR > 0 {
+				line += fmt.Sprintf(" #%d", ch.PR)
+			}
+			list = append(list, line)
+		}
+	}
+	if c.Unlisted != "" {
+		list = append(list, c.Unlisted)
+	}
+	return list
+}
+
+// Next is what to type.
+func (c *RevertConflict) Next() []string {
+	if len(c.Commands) == 0 {
+		return nil
+	}
+	what := "make it by hand, in a clone of the repository:"
+	if c.PR.Number != 0 {
+		what = "put it right by hand, in a clone of the repository:"
+	}
+	return append([]string{what}, c.Commands...)
 }
 
 // ConflictFile is a file that was changed again after what is to be undone.
@@ -714,25 +747,21 @@ func InverseCheck(r Range, head, commit Commit) string {
 		head, r.Bad, r.Good, commit)
 }
 
-// ByHand are the commands that finish a revert which conflicts. Cherry-picking Good's tree as a child of Bad is the same
-// merge for a commit, a merge commit and a range.
-func ByHand(r Range, base string, head Commit, branch string, files []ConflictFile) []string {
-	list := []string{
+// ByHand are the commands that finish a revert which conflicts, in a clone. Cherry-picking Good's tree as a child of Bad is
+// the same merge for a commit, a merge commit and a range.
+func ByHand(r Range, base string, head Commit, branch, title string, s Story) []string {
+	commit := clean + " && git commit -m " + quoted(title)
+	if reason := defused(oneLine(s.Reason)); reason != "" {
+		commit += " -m " + quoted("Reason: "+reason)
+	}
+	return []string{
 		"git fetch origin " + shellQuote(base),
-		fmt.Sprintf("git switch -c %s %s", shellQuote(branch), head),
+		fmt.Sprintf("git switch -C %s %s", shellQuote(branch), head),
 		fmt.Sprintf("git cherry-pick --no-commit $(git commit-tree -p %s -m undo %s^{tree})", r.Bad, r.Good),
+		resolve,
+		commit + " -m " + quoted(r.Trailer()) + " && git push -u origin " + shellQuote(branch),
+		fmt.Sprintf(`gh pr create --base %s --head %s --title "$(git log -1 --format=%%s)" --body "$(git log -1 --format=%%b)"`, shellQuote(base), shellQuote(branch)),
 	}
-	add := "git add -A"
-	if n := len(files); n > 0 && n <= 10 {
-		add = "git add --"
-		for _, f := range files {
-			add += " " + shellQuote(f.Path)
-		}
-	}
-	return append(list, add,
-		fmt.Sprintf("git commit -m 'Revert %s' -m '%s'", r, r.Trailer()),
-		"git push -u origin "+shellQuote(branch),
-		fmt.Sprintf("gh pr create --base %s --head %s --title 'Revert %s' --body '%s'", shellQuote(base), shellQuote(branch), r, r.Trailer()))
 }
 
 // UpToDate are the commands that bring the branch of a pull request that conflicts up to date.

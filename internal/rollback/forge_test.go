@@ -200,9 +200,12 @@ func TestRevertTexts(t *testing.T) {
 	if line := InverseCheck(Range{id(1), id(3)}, id(3), id(4)); strings.Contains(line, "merge-tree") {
 		t.Error(line)
 	}
-	commands := ByHand(r, "main", id(3), "rollback/revert-x", []ConflictFile{{Path: "it's $(here).go"}})
-	if all := strings.Join(commands, "\n"); !strings.Contains(all, `git add -- 'it'\''s $(here).go'`) || !strings.Contains(all, r.Trailer()) {
-		t.Error(all)
+	commands := ByHand(r, "main", id(3), "rollback/revert-x", `Revert "it's $(here)"`, Story{Reason: "isn't\n`right` [skip ci]"})
+	all := strings.Join(commands, "\n")
+	for _, want := range []string{`-m 'Revert "it'\''s $(here)"' -m 'Reason: isn'\''t ` + "`right` (skip ci)'", r.Trailer()} {
+		if !strings.Contains(all, want) {
+			t.Errorf("%s is missing in\n%s", want, all)
+		}
 	}
 	if RevertBranch(BranchPrefix, r, 1) == RevertBranch(BranchPrefix, Range{id(1), id(3)}, 1) || !strings.HasSuffix(RevertBranch(BranchPrefix, r, 2), "-2") ||
 		!ValidBranch(RevertBranch(BranchPrefix, r, 3)) || !ValidBranch(TempBranch(TempBranchPrefix, r)) {

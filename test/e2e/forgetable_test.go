@@ -104,7 +104,8 @@ func goesOn(files map[string]string) func(context.Context, *Stage) error {
 	}
 }
 
-// byHand does what the last command printed for a revert that conflicts, in a clone, with one file resolved as it must be.
+// byHand does what the last command printed for a revert that conflicts, in a clone, with one file resolved as it must be: ""
+// deletes it.
 func byHand(path, content string) func(context.Context, *Stage) error {
 	return func(ctx context.Context, s *Stage) error {
 		f := s.world.(*forge)
@@ -118,16 +119,23 @@ func byHand(path, content string) func(context.Context, *Stage) error {
 		}
 		clone, conflicts := filepath.Join(dir, "work"), 0
 		for line := range strings.SplitSeq(s.done[len(s.done)-1].stderr, "\n") {
-			command, ok := strings.CutPrefix(strings.TrimSpace(line), "next: ")
-			if !ok || !strings.HasPrefix(command, "git ") && !strings.HasPrefix(command, "gh ") {
+			command := strings.TrimSpace(line)
+			if _, then, ok := strings.Cut(command, "; then: "); ok && strings.HasPrefix(command, "# ") {
+				resolve := os.WriteFile(filepath.Join(clone, path), []byte(content), 0o600)
+				if content == "" {
+					resolve = os.Remove(filepath.Join(clone, path))
+				}
+				if resolve != nil {
+					return resolve
+				}
+				command = then
+			}
+			if !strings.HasPrefix(command, "git ") && !strings.HasPrefix(command, "gh ") {
 				continue
 			}
 			_, err := f.shell(ctx, clone, command)
 			if err != nil && strings.HasPrefix(command, "git cherry-pick ") {
 				conflicts++
-				if err = os.WriteFile(filepath.Join(clone, path), []byte(content), 0o600); err != nil {
-					return err
-				}
 				continue
 			}
 			if err != nil {
@@ -278,6 +286,14 @@ var forgeScenarios = []Scenario{
 			{Args: on("status")},
 		},
 		Want: map[string]string{"tags.payments.latest": good, "pulls[6].state": isOpen, "pulls[6].author": reviewer, "pulls[7].state": ""},
+	},
+	{
+		Name: "a revert that meets a deleted file, finished by hand", Seed: later(map[string]string{"ledger.go": "", "books.go": "package payments\n"}),
+		Steps: []Step{
+			{Args: on("revert", "--commit", "{bad.commit}", "--reason", "amounts can't be right"), Exit: 1, Says: []string{"ledger.go: ", "make it by hand"}},
+			{Before: byHand("ledger.go", ""), Args: on("revert", "--commit", "{bad.commit}", "--reason", "amounts"), Says: []string{"adopted", "is not known to be the exact inverse"}},
+		},
+		Want: map[string]string{"tags.payments.latest": bad, "pulls[6].state": isOpen, "pulls[6].author": reviewer, "pulls[7].state": ""},
 	},
 	{
 		Name: "a revert that waits for review and checks", Seed: coded, Options: Options{Config: itself},
