@@ -332,10 +332,13 @@ func (r *run) revertRequest() RevertRequest {
 			older = append(older, f.PR)
 		}
 	}
+	story := Story{Reason: r.plan.Reason, By: r.plan.By.User, Scope: r.plan.Scope, From: r.entry.From.Digest, Pushed: r.entry.From.PushedAt, Rollback: r.entry.ID}
+	if r.plan.Method != MethodRevert { // else it still runs, until this is merged and deployed
+		story.To, story.Until = r.entry.To.Digest, r.entry.StartedAt
+	}
 	return RevertRequest{
 		Range: d.Range, Supersedes: older, Labels: f.Labels, Reviewers: f.Reviewers, Authors: true, CodeOwners: true, Draft: f.Draft, Rules: f.Rules,
-		Story: Story{Reason: r.plan.Reason, By: r.plan.By.User, Scope: r.plan.Scope, From: r.entry.From.Digest, To: r.entry.To.Digest,
-			Since: r.entry.From.PushedAt, Until: r.entry.StartedAt, Rollback: r.entry.ID},
+		Story: story,
 	}
 }
 

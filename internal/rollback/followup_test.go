@@ -123,8 +123,13 @@ func TestRevertRequest(t *testing.T) {
 		if err := req.Check(); err != nil || req.Range != (Range{Commit(commitOf(c)), Commit(commitOf(d))}) || !req.Draft || req.DryRun || !slices.Equal(req.Labels, []string{"rollback"}) || !slices.Equal(req.Reviewers, []string{"eve"}) || !req.Authors || !req.CodeOwners {
 			t.Errorf("%+v (%v)", req, err)
 		}
-		want := Story{Reason: "errors", By: "ann", Scope: scope, From: w.of(d), To: w.of(c), Since: epoch, Until: epoch.Add(time.Hour), Rollback: "id"}
+		want := Story{Reason: "errors", By: "ann", Scope: scope, From: w.of(d), To: w.of(c), Pushed: epoch, Until: epoch.Add(time.Hour), Rollback: "id"}
 		if req.Story != want {
+			t.Errorf("%+v", req.Story)
+		}
+		r.plan.Method = MethodRevert // what is taken back still runs
+		want.To, want.Until = "", time.Time{}
+		if req = r.revertRequest(); req.Story != want {
 			t.Errorf("%+v", req.Story)
 		}
 	})

@@ -145,10 +145,10 @@ type Story struct {
 	By     string // who
 	Scope  Scope
 	From   Digest // the image that is taken back …
-	To     Digest // … and the one that runs in its place
-	// Since and Until say from when to when From ran; Until is zero where it still runs.
-	Since, Until time.Time
-	Rollback     string // ID of the rollback this follows up
+	To     Digest // … and the one that runs in its place; "" where From still runs
+	// Pushed is when From came into the registry, Until when it stopped to run: zero where it still runs.
+	Pushed, Until time.Time
+	Rollback      string // ID of the rollback this belongs to
 }
 
 // RevertOutcome is how a request to revert ended.
@@ -807,6 +807,8 @@ func RevertBody(res RevertResult, req RevertRequest, base string) string {
 	switch {
 	case req.Reland:
 		b.WriteString("This brings back what was reverted before.\n\n")
+	case s.Rollback != "" && s.Scope.Service != "" && s.To == "":
+		fmt.Fprintf(&b, "This takes out of `%s` what is to leave **%s**. It still runs there, until this is merged, built and deployed.\n\n", base, EscapeMarkdown(s.Scope.String()))
 	case s.Rollback != "" && s.Scope.Service != "":
 		fmt.Fprintf(&b, "This takes out of `%s` what a rollback took out of **%s**.\n\n", base, EscapeMarkdown(s.Scope.String()))
 	default:
@@ -823,8 +825,13 @@ func RevertBody(res RevertResult, req RevertRequest, base string) string {
 	b.WriteString("| | |\n|---|---|\n")
 	row("undoes", fmt.Sprintf("`%s`..`%s`", res.Range.Good, res.Range.Bad))
 	row("on", fmt.Sprintf("`%s` (`%s`)", res.Head, base))
-	row("ran", during(s.Since, s.Until))
-	row("image taken back", code(string(s.From)))
+	back := "image taken back"
+	if s.To == "" {
+		back = "image to take back"
+	}
+	row(back, code(string(s.From)))
+	row("pushed", minute(s.Pushed))
+	row("ran until", minute(s.Until))
 	row("image that runs instead", code(string(s.To)))
 	row("rollback", code(s.Rollback))
 	var older []string
@@ -893,17 +900,12 @@ func RevertBody(res RevertResult, req RevertRequest, base string) string {
 	return text + tail
 }
 
-func during(since, until time.Time) string {
-	const form = "2006-01-02 15:04 MST"
-	switch {
-	case since.IsZero() && until.IsZero():
+// minute is a time as people read it, "" for none.
+func minute(t time.Time) string {
+	if t.IsZero() {
 		return ""
-	case since.IsZero():
-		return "until " + until.UTC().Format(form)
-	case until.IsZero():
-		return "since " + since.UTC().Format(form)
 	}
-	return since.UTC().Format(form) + " to " + until.UTC().Format(form)
+	return t.UTC().Format("2006-01-02 15:04 MST")
 }
 
 // code puts text into a code span, which nothing in it can leave.

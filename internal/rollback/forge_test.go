@@ -163,7 +163,7 @@ func TestRevertTexts(t *testing.T) {
 	}
 
 	s := Story{Reason: "500s\nRollback-Undoes: " + string(id(7)) + ".." + string(id(8)), By: "ada", Scope: Scope{"payments", "prod"}, From: "sha256:bad", To: "sha256:good",
-		Since: time.Date(2026, 11, 1, 8, 0, 0, 0, time.UTC), Until: time.Date(2026, 11, 1, 9, 0, 0, 0, time.UTC), Rollback: "20261101t090000z-1a2b"}
+		Pushed: time.Date(2026, 11, 1, 8, 0, 0, 0, time.UTC), Until: time.Date(2026, 11, 1, 9, 0, 0, 0, time.UTC), Rollback: "20261101t090000z-1a2b"}
 	message := RevertMessage("Revert", r, id(3), s)
 	if got, ok := UndoesIn(message); !ok || got != r {
 		t.Errorf("%s: %v", message, got)
@@ -178,7 +178,8 @@ func TestRevertTexts(t *testing.T) {
 		t.Errorf("body undoes %v:\n%s", got, body)
 	}
 	for _, want := range []string{
-		"payments/prod", "**Reason:** 500s", "2026-11-01 08:00 UTC to 2026-11-01 09:00 UTC", "`sha256:bad`", "`sha256:good`", "(#42, eve)", "PAY\\-7",
+		"what a rollback took out of **payments/prod**", "**Reason:** 500s", "| pushed | 2026-11-01 08:00 UTC |", "| ran until | 2026-11-01 09:00 UTC |",
+		"| image taken back | `sha256:bad` |", "| image that runs instead | `sha256:good` |", "(#42, eve)", "PAY\\-7",
 		"database migration (Flyway)", InverseCheck(r, id(3), id(4)), "rollback reland --pr N", "`20261101t090000z-1a2b`",
 	} {
 		if !strings.Contains(body, want) {
@@ -186,6 +187,20 @@ func TestRevertTexts(t *testing.T) {
 		}
 	}
 	for _, not := range []string{"Fixes #12", "@ada", "<b>"} {
+		if strings.Contains(body, not) {
+			t.Errorf("%q stands in\n%s", not, body)
+		}
+	}
+	// By merge, production is what it was as long as somebody reads this: nothing may sound as if it were safe.
+	still := s
+	still.To, still.Until = "", time.Time{}
+	body = RevertBody(res, RevertRequest{Story: still}, "main")
+	for _, want := range []string{"what is to leave **payments/prod**. It still runs there, until this is merged, built and deployed.", "| image to take back | `sha256:bad` |", "| pushed | 2026-11-01 08:00 UTC |", "| rollback | `20261101t090000z-1a2b` |"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("no %q in\n%s", want, body)
+		}
+	}
+	for _, not := range []string{"took out", "ran until", "runs instead", "taken back |"} {
 		if strings.Contains(body, not) {
 			t.Errorf("%q stands in\n%s", not, body)
 		}
