@@ -65,8 +65,9 @@ var steps = []step{
 		name: "rollbackPipeline", does: "a whole job in one line: the page \"Build with Parameters\" that rolls back",
 		about: "Service and environment are fixed, chosen from a list, or typed. The first build makes the page; a job that\n" +
 			"`rollback jobs apply` made has it from the start. Where both are fixed, one build at a time; otherwise one that waits for\n" +
-			"an answer holds up no other service, and the program's lock keeps two of the same apart. The ids of its questions are RollbackChoose and\n" +
-			"RollbackApprove. All else is as in rollbackStage.",
+			"an answer holds up no other service, and the program's lock keeps two of the same apart. Its stages are\n" +
+			"Choose, Plan, Approve and Run as far as it asks, and Rollback where it asks nothing. The ids of its questions are\n" +
+			"RollbackChoose and RollbackApprove. All else is as in rollbackStage.",
 		commands: []string{"plan", "run"},
 		keys: append(slices.Clone(stageKeys),
 			[2]string{"services", "list to choose the service from, where service is not given"},

@@ -29,10 +29,10 @@ Map call(Map args = [:]) {
             stage.put(key.toString(), args.get(key))
         }
     }
-    stage.put('stage', 'Rollback')
+    stage.put('phases', true)
     stage.put('inputId', '')
     if (rollbackCommand.value(args, 'method') == '') {
         stage.put('method', 'retag')
     }
-    return rollbackStage(stage)
+    return rollbackStage.roll(stage)
 }

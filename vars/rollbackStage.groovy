@@ -36,38 +36,65 @@ Map roll(Map args) {
     boolean choose = rollbackCommand.text(args.get('choose')) == 'true' && method != 'undo' && rollbackCommand.value(args, 'to') in ['', 'previous']
 
     if (choose) {
-        Map candidates = look(wanted, 'candidates')
-        wanted.put('to', chosen(wanted, candidates))
-    }
-    if (!approve) {
-        Map result = [:]
-        rollbackCommand.within(wanted) {
-            result = dry ? plan(wanted) : run(wanted, 'ROLLBACK_OUT=' + rollbackCommand.folder(wanted) + '/plan.json')
+        phase(wanted, 'Choose') {
+            Map candidates = look(wanted, 'candidates')
+            wanted.put('to', chosen(wanted, candidates))
         }
-        return rollbackCommand.finish('rollbackStage', wanted, result)
+    }
+    Map result = [:]
+    if (!approve) {
+        phase(wanted, dry ? 'Plan' : 'Rollback') {
+            rollbackCommand.within(wanted) {
+                result = dry ? plan(wanted) : run(wanted, 'ROLLBACK_OUT=' + rollbackCommand.folder(wanted) + '/plan.json')
+            }
+            rollbackCommand.finish('rollbackStage', wanted, result)
+        }
+        return result
     }
 
-    Map planned = look(wanted, 'plan')
-    if (planned.get('exit') != '0') {
-        return rollbackCommand.finish('rollbackStage', wanted, planned)
+    Map planned = [:]
+    phase(wanted, 'Plan') {
+        planned = look(wanted, 'plan')
+        if (planned.get('exit') != '0') {
+            rollbackCommand.finish('rollbackStage', wanted, planned)
+        }
+    }
+    if (planned.get('exit') != '0') { // pending
+        return planned
     }
     String saved = planned.remove('saved')
     boolean ask = planned.get('changes') != 'false' && rollbackCommand.text(planned.get('resumes')) == ''
     if (ask) {
-        String by = approved(wanted, planned)
-        wanted.put('user', (wanted.get('user') ?: 'unknown') + (by ? ', approved by ' + by : ', approved'))
+        phase(wanted, 'Approve') {
+            String by = approved(wanted, planned)
+            wanted.put('user', (wanted.get('user') ?: 'unknown') + (by ? ', approved by ' + by : ', approved'))
+        }
     } else { // what was begun moves on by itself, so it goes on by a plan of the moment
         echo('rollback: ' + scope + (planned.get('changes') == 'false' ? ' is there already' : ' goes on with ' + planned.get('resumes')) + ', so there is nothing to approve.')
     }
-    Map result = [:]
-    rollbackCommand.within(wanted) {
-        String path = rollbackCommand.folder(wanted) + '-approved.json'
-        if (ask) {
-            writeFile(file: path, text: saved, encoding: 'UTF-8')
+    phase(wanted, 'Run') {
+        rollbackCommand.within(wanted) {
+            String path = rollbackCommand.folder(wanted) + '-approved.json'
+            if (ask) {
+                writeFile(file: path, text: saved, encoding: 'UTF-8')
+            }
+            result = run(wanted, ask ? 'ROLLBACK_PLAN=' + path : 'ROLLBACK_OUT=' + rollbackCommand.folder(wanted) + '/plan.json')
         }
-        result = run(wanted, ask ? 'ROLLBACK_PLAN=' + path : 'ROLLBACK_OUT=' + rollbackCommand.folder(wanted) + '/plan.json')
+        rollbackCommand.finish('rollbackStage', wanted, result)
     }
-    return rollbackCommand.finish('rollbackStage', wanted, result)
+    return result
+}
+
+// phase is a stage of its own where this is all that the job does. In the pipeline of a service the stage is the caller's: Blue
+// Ocean does not show stages within one, and the stage view has a column for each, of each service.
+void phase(Map wanted, String name, Closure body) {
+    if (wanted.get('phases') == true) {
+        stage(name) {
+            body()
+        }
+    } else {
+        body()
+    }
 }
 
 // look plans, or lists candidates, on an agent that is given back before anybody is asked.

@@ -101,7 +101,24 @@ class ParametersTest {
             assert b.result == 'SUCCESS'
             assert w.running() == w.facts.WORLD_GOOD
             assert b.step('input').node == null
+            assert b.all('stage')*.args*.name == ['Plan', 'Approve', 'Run']
             assert new File(b.artifacts, 'rollback-record/payments-prod/result.txt').exists()
+        }
+        test('a job that is all rollback has a stage for each of its parts, and a stage of the caller none within it') {
+            def stages = { keys, page = [:] ->
+                def j = job(), script = "rollbackPipeline(service: 'payments', environment: 'prod', ${keys})".toString()
+                build(job: j, script)
+                def w = new World()
+                build(job: j, world: w, params: [ROLLBACK_REASON: 'x'] + page, answers: [RollbackApprove: 'bob', RollbackChoose: { it.parameters[0].args.choices[0] }], script)
+                assert last.result == 'SUCCESS'
+                last.all('stage')*.args*.name
+            }
+            assert stages('choose: true, approve: true') == ['Choose', 'Plan', 'Approve', 'Run']
+            assert stages('approve: true') == ['Plan', 'Approve', 'Run']
+            assert stages('approve: false') == ['Rollback']
+            assert stages('approve: true', [ROLLBACK_DRY_RUN: true]) == ['Plan']
+            def b = build(job: job(), world: new World(), answers: [RollbackApprovePayments: 'bob'], "stage('Back') { rollbackStage(service: 'payments', environment: 'prod', method: 'retag', reason: 'x', approve: true) }")
+            assert b.result == 'SUCCESS' && b.all('stage').size() == 1
         }
         test('a declarative stage with agent none: parameters not known before the first run, and known after it') {
             def w = new World(), j = job()
