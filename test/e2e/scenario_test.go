@@ -38,7 +38,9 @@ type Scenario struct {
 
 // Step is one command, and what somebody else does before it.
 type Step struct {
-	Before func(context.Context, *Stage) error
+	// The program has the rights that its command is printed to need; with SameRights those that it had before.
+	SameRights bool
+	Before     func(context.Context, *Stage) error
 	// Args are the program's; {good} and the like stand for the digest of a release of that name, {good.commit} for its commit.
 	Args []string
 	// Paste, in place of Args, is a command of the program by its name: as the last step printed it, through a shell.
@@ -115,6 +117,20 @@ func (s *Stage) grant(ctx context.Context, command string) error {
 		return fmt.Errorf("rollback permissions --for %s printed no Role", command)
 	}
 	return s.world.Grant(ctx, roles)
+}
+
+// role is the command whose rights a step needs.
+func (s Step) role() string {
+	if s.Paste != "" {
+		return s.Paste
+	}
+	if i := slices.Index(s.Args, "--for"); i > 0 { // doctor looks at all that another command needs
+		return s.Args[i+1]
+	}
+	if s.Args[0] == "doctor" {
+		return "run"
+	}
+	return s.Args[0]
 }
 
 // roles are the Roles and ClusterRoles that `rollback permissions` prints.
@@ -196,6 +212,11 @@ func (sc Scenario) play(t *testing.T, w World) Trace {
 	}
 	seeded := time.Since(begun)
 	for i, step := range sc.Steps {
+		if !step.SameRights {
+			if err := s.grant(ctx, step.role()); err != nil {
+				t.Fatalf("%s: rights of step %d: %v", w.Name(), i, err)
+			}
+		}
 		if step.Before != nil {
 			if err := step.Before(ctx, s); err != nil {
 				t.Fatalf("%s: before step %d: %v", w.Name(), i, err)
@@ -223,6 +244,9 @@ func (sc Scenario) play(t *testing.T, w World) Trace {
 				t.Errorf("%s: rollback %s does not say %q:\n%s%s", w.Name(), strings.Join(args, " "), want, r.stdout, r.stderr)
 			}
 		}
+	}
+	if err := s.grant(ctx, "status"); err != nil { // for who looks at it afterwards
+		t.Fatalf("%s: %v", w.Name(), err)
 	}
 	trace, err := s.settled(ctx)
 	if err != nil {

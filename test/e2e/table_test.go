@@ -243,17 +243,17 @@ var scenarios = []Scenario{
 		Want: map[string]string{"tags.payments.latest": good, "workloads.Deployment/payments.generation": "2"},
 	},
 	{
-		Name: "the right to restart is missing", Seed: func(ctx context.Context, s *Stage) error {
-			if err := payments("Deployment")(ctx, s); err != nil {
-				return err
-			}
-			return s.world.Grant(ctx, []object{{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": object{"name": "rollback-run", "namespace": s.world.Namespace()},
-				"rules": []any{
-					object{"apiGroups": []any{"apps", "batch", ""}, "resources": []any{"*"}, "verbs": []any{"get", "list", "watch"}},
-					object{"apiGroups": []any{""}, "resources": []any{"configmaps"}, "verbs": []any{"get", "list", "create", "update"}},
-				}}})
-		},
-		Steps: []Step{{Args: on("run", "--reason", "amounts", "--yes"), Exit: 5, Says: []string{"no right to patch deployment/payments in namespace", "the Role that is needed: rollback permissions --service payments --environment prod --for run"}}},
-		Want:  map[string]string{"tags.payments.latest": bad, "workloads.Deployment/payments.generation": "1", "configmaps.rollback-payments.record.json.schemaVersion": ""},
+		Name: "the right to restart is missing", Seed: payments("Deployment"),
+		Steps: []Step{{
+			Before: func(ctx context.Context, s *Stage) error {
+				return s.world.Grant(ctx, []object{{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": object{"name": "rollback-run", "namespace": s.world.Namespace()},
+					"rules": []any{
+						object{"apiGroups": []any{"apps", "batch", ""}, "resources": []any{"*"}, "verbs": []any{"get", "list", "watch"}},
+						object{"apiGroups": []any{""}, "resources": []any{"configmaps"}, "verbs": []any{"get", "list", "create", "update"}},
+					}}})
+			},
+			Args: on("run", "--reason", "amounts", "--yes"), Exit: 5, Says: []string{"no right to patch deployment/payments in namespace", "the Role that is needed: rollback permissions --service payments --environment prod --for run"},
+		}},
+		Want: map[string]string{"tags.payments.latest": bad, "workloads.Deployment/payments.generation": "1", "configmaps.rollback-payments.record.json.schemaVersion": ""},
 	},
 }
