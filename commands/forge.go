@@ -138,7 +138,7 @@ func (e *Env) revertCommand() *cli.Command {
 			"Run twice it finds its own pull request. A conflict ends with the files, who changed them since, and the Git commands\n" +
 			"to finish by hand. Where the record of the scope owes this revert, it is told; without access to the cluster the pull\n" +
 			"request is opened all the same.",
-		Flags: e.scopeFlags(optPR, optCommit, to, optFrom, optReason, optDraft, optAuto, optDryRun, optJSON, optResult, optUser),
+		Flags: e.scopeFlags(optPR, optCommit, to, optFrom, optReason, optDraft, optAuto, optMigrate, optDryRun, optJSON, optResult, optUser),
 		Action: func(c *cli.Context) error {
 			req := rollback.RevertRequest{To: rollback.Commit(e.text(c, to)), Commit: rollback.Commit(e.text(c, optCommit)), Authors: true, CodeOwners: true}
 			return e.leaving(c, func(left *outcome) error {
@@ -158,7 +158,7 @@ func (e *Env) relandCommand() *cli.Command {
 	return &cli.Command{
 		Name: "reland", Category: act, Usage: "bring a reverted change back: the revert of the revert, as a pull request",
 		Description: "--pr is the number of the merged revert. Where the record of the scope owes the reland, it is told.",
-		Flags:       e.scopeFlags(optPR, optReason, optDraft, optAuto, optDryRun, optJSON, optResult, optUser),
+		Flags:       e.scopeFlags(optPR, optReason, optDraft, optAuto, optMigrate, optDryRun, optJSON, optResult, optUser),
 		Action: func(c *cli.Context) error {
 			req := rollback.RevertRequest{Reland: true, CodeOwners: true}
 			return e.leaving(c, func(left *outcome) error { return e.performRevert(c, req, left) })
@@ -181,7 +181,7 @@ func (e *Env) number(c *cli.Context, n *int) error {
 
 // performRevert opens the pull request, or shows what it would be.
 func (e *Env) performRevert(c *cli.Context, req rollback.RevertRequest, left *outcome) error {
-	sw, err := e.switches(c, optDraft, optAuto, optDryRun, optJSON)
+	sw, err := e.switches(c, optDraft, optAuto, optMigrate, optDryRun, optJSON)
 	if err != nil {
 		return err
 	}
@@ -236,7 +236,11 @@ func (e *Env) performRevert(c *cli.Context, req rollback.RevertRequest, left *ou
 	}
 	var state rollback.MergeState
 	wanted := (sw["auto-merge"] || scoped.Revert.AutoMerge) && res.PR.State == rollback.PullOpen && !req.DryRun
-	if wanted && res.Unverified == "" {
+	held := ""
+	if !sw[optMigrate.name] {
+		held = res.Unaccepted()
+	}
+	if wanted && res.Unverified == "" && held == "" {
 		if state, err = forge.Merge(c.Context, res.PR.Number, res.Commit); err != nil {
 			res.Notes = append(res.Notes, "it is open, but could not be merged: "+err.Error())
 		} else if state.PR.State == rollback.PullMerged {
@@ -256,6 +260,9 @@ func (e *Env) performRevert(c *cli.Context, req rollback.RevertRequest, left *ou
 	if wanted && res.Unverified != "" && err == nil {
 		err = &rollback.Error{Exit: rollback.Pending, What: fmt.Sprintf("pull request #%d is open and was not merged: %s", res.PR.Number, res.Unverified), Production: rollback.NotChanged,
 			Next: []string{"look at what it changes; merge it if that is right: " + res.PR.URL, "or close it and run again: then the exact inverse is opened"}}
+	} else if wanted && held != "" && err == nil {
+		err = &rollback.Error{Exit: rollback.Pending, What: fmt.Sprintf("pull request #%d is open and was not merged: %s", res.PR.Number, held), Production: rollback.NotChanged,
+			Next: []string{"the older code must be able to work with the newer schema; if it is: the same command with --accept-migrations, with that as part of the reason", "or merge it: " + res.PR.URL}}
 	}
 	return err
 }

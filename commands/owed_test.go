@@ -340,3 +340,22 @@ func TestClaimIsNotMerged(t *testing.T) {
 		t.Errorf("%+v, %+v, %v", last, head, err)
 	}
 }
+
+// A revert of a migration is opened and not merged, the first time and any other, until somebody vouches for the schema.
+func TestRevertOfMigrationIsNotMerged(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{Code: true})
+	n.Webhook(false)
+	sha, err := n.Code.Commit("main", fakegh.Change{Message: "Fees", Author: "payments-dev", From: "main", Files: map[string]string{"db/migration/V2__fees.sql": "create table fees;\n"}})
+	must(t, err)
+	by := scoped("revert", "--commit", sha, "--reason", "fees", "--auto-merge")
+	var url string
+	for _, outcome := range []string{"opened: ", "adopted: "} {
+		r := n.do(call{args: by}).wantExit(t, rollback.Pending).wantText(t, outcome, "risk", "was not merged: 1 migration in what is undone: db/migration/V2__fees.sql", "with --accept-migrations, with that as part of the reason")
+		url = strings.TrimSpace(r.stdout)
+	}
+	n.do(call{args: append(by, "--accept-migrations")}).wantExit(t, 0).wantText(t, "merged: "+url)
+	if _, ok := n.Code.File("main", "db/migration/V2__fees.sql"); ok {
+		t.Error("it is still there")
+	}
+}

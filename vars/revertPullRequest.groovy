@@ -1,6 +1,6 @@
 // revertPullRequest only opens the revert pull request: an exact inverse, without a clone.
 List own() {
-    return ['pr', 'commit', 'to', 'from', 'reason', 'draft', 'autoMerge', 'dryRun', 'user']
+    return ['pr', 'commit', 'to', 'from', 'reason', 'draft', 'autoMerge', 'acceptMigrations', 'dryRun', 'user']
 }
 
 Map call(Map args = [:]) {

@@ -43,6 +43,7 @@ type reverting struct {
 	diff               comparison // Good...Bad, when reading is done
 	diffErr            error
 	reading            sync.WaitGroup
+	read, described    bool
 	complete           bool   // every commit of the range is listed
 	renews             *found // our own pull request, which conflicts by now and is made anew
 	temp               string // the temporary branch, while there may be one
@@ -100,6 +101,7 @@ func (r *reverting) once(ctx context.Context) (res rollback.RevertResult, err er
 	if err := r.look(ctx); err != nil {
 		return r.res, err
 	}
+	defer r.reading.Wait()
 	named, other, err := r.claims(ctx)
 	if err != nil {
 		return r.res, err
@@ -119,7 +121,6 @@ func (r *reverting) once(ctx context.Context) (res rollback.RevertResult, err er
 	if r.req.DryRun {
 		return r.foresee(ctx)
 	}
-	defer r.reading.Wait()
 	if err := r.compute(ctx); err != nil {
 		if !errors.As(err, new(*rollback.RevertConflict)) {
 			return r.res, err
@@ -369,6 +370,9 @@ const manyClaims = 4
 // opened beside it, unless it is the very branch that people work on, or nothing else is to be had.
 func (r *reverting) claims(ctx context.Context) (named, other *found, err error) {
 	list := rollback.RevertClaims(r.pulls, r.branch, r.branchPrefix, r.res.Range, r.res.Undoes, r.complete)
+	if len(list) > 0 {
+		r.readFiles(ctx)
+	}
 	var passed []string
 	for _, c := range list[:min(len(list), manyClaims)] {
 		f, err := r.verify(ctx, c.PullRequest)
@@ -469,6 +473,12 @@ func (r *reverting) adopt(ctx context.Context, f found) rollback.RevertResult {
 	if !r.req.DryRun { // a killed run may have left its temporary branch
 		r.temp = rollback.TempBranch(r.tempPrefix, r.res.Range)
 	}
+	r.readFiles(ctx)
+	r.reading.Wait()
+	if err := r.describe(); err != nil {
+		r.res.FilesCut = true
+		r.res.Notes = append(r.res.Notes, err.Error())
+	}
 	if f.why != "" {
 		return r.res
 	}
@@ -549,15 +559,28 @@ func (r *reverting) foresee(ctx context.Context) (rollback.RevertResult, error) 
 	return r.res, nil
 }
 
+// readFiles begins to read the files of the range: what only the text of the pull request needs, and whether it may be merged.
+func (r *reverting) readFiles(ctx context.Context) {
+	if !r.read {
+		r.read = true
+		r.reading.Go(func() { r.diff, r.diffErr = r.compare(ctx, r.res.Range.Good, r.res.Range.Bad) })
+	}
+}
+
 // describe fills in what the files of the range say.
 func (r *reverting) describe() error {
+	if r.described {
+		return nil
+	}
+	r.described = true
 	if r.diffErr != nil {
+		r.res.FilesCut = true
 		r.res.Notes = append(r.res.Notes, "the files of the range could not be listed: "+r.diffErr.Error())
 	}
 	for _, f := range r.diff.Files {
 		r.res.Files = append(r.res.Files, f.Inverse())
 	}
-	r.res.FilesCut = r.diff.cut
+	r.res.FilesCut = r.res.FilesCut || r.diff.cut
 	var err error
 	if r.res.Risks, err = rollback.Risks(r.res.Files, r.req.Rules); err != nil {
 		return r.rejected(err)
@@ -576,7 +599,7 @@ func (r *reverting) describe() error {
 // compute finds the tree of the result. The files of the range, which only the text of the pull request needs, are read
 // meanwhile and beyond.
 func (r *reverting) compute(ctx context.Context) error {
-	r.reading.Go(func() { r.diff, r.diffErr = r.compare(ctx, r.res.Range.Good, r.res.Range.Bad) })
+	r.readFiles(ctx)
 	if r.res.Tip {
 		r.res.Tree = r.goodTree
 		return nil

@@ -109,6 +109,9 @@ func (s *Survey) foresee(ctx context.Context, w World, r Range) {
 	s.RevertErr = err
 }
 
+// migrations is the code of the finding that what is undone touches the database.
+const migrations = "migrations"
+
 // inspectRevert says what the forge told.
 func (s *Survey) inspectRevert(w World) {
 	severity := Warn
@@ -165,7 +168,7 @@ func (s *Survey) inspectRevert(w World) {
 		if len(files) > 3 {
 			shown = append(shown, fmt.Sprintf("%d more", len(files)-3))
 		}
-		s.find(Block, "migrations", fmt.Sprintf("%s in what is undone: %s", plural(len(files), "migration", "migrations"), strings.Join(shown, ", ")),
+		s.find(Block, migrations, fmt.Sprintf("%s in what is undone: %s", plural(len(files), "migration", "migrations"), strings.Join(shown, ", ")),
 			"the older code must be able to work with the newer schema; if it is: --accept-migrations, with that as part of the reason")
 	}
 	if len(s.Revert.Overlap) > 0 {
@@ -301,8 +304,12 @@ func (o *owing) wait(ctx context.Context) {
 
 // merge has the forge merge the pull request, where the configuration says so. It is asked when the pods are proven and not
 // before: the merge starts a build, and what that deploys would stand where the target is looked for.
-func (o *owing) merge(ctx context.Context, w World) {
+func (o *owing) merge(ctx context.Context, w World, accepted bool) {
 	if !w.Place.Followed.AutoMerge || w.PullRequests == nil || o.err != nil || o.res.PR.Number == 0 || o.res.PR.State != PullOpen {
+		return
+	}
+	if why := o.res.Unaccepted(); why != "" && !accepted {
+		o.res.Notes = append(o.res.Notes, "it is not merged by this program: "+why)
 		return
 	}
 	if o.res.Commit == "" {
@@ -352,7 +359,7 @@ func (r *run) settle(ctx context.Context) {
 		o.seen = true
 		o.wait(ctx)
 		if r.done(StepVerify) {
-			o.merge(ctx, r.World)
+			o.merge(ctx, r.World, slices.Contains(r.plan.Accepted, migrations))
 		}
 		e := Event{Type: "followup.opened", Data: map[string]any{"due": o.due.Due}}
 		outcome := StepDone

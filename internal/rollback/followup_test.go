@@ -67,6 +67,10 @@ func TestFollowUp(t *testing.T) {
 		{"auto-merge refused", auto, []*fault{{op: "Merge ", do: refuse, kind: Rejected}}, "merge the revert by 01:00 UTC: " + url, "auto-merge was not possible", "opened", StepDone, 10, false},
 		{"not the exact inverse", func(w *world, f *forge) { auto(w, f); open(f); f.unverified = "its content is another" }, nil, "merge the revert by 01:00 UTC: " + url, "  it is not known to be the exact inverse: its content is another\n  it is not merged by this program: look at what it changes first", "adopted " + url, StepAlready, 10, false},
 		{"adopted, and conflicts by now", func(w *world, f *forge) { open(f); f.pulls[0].stale = true }, nil, "merge the revert by 01:00 UTC: " + url, "  #10 was made anew", "adopted " + url, StepAlready, 10, false},
+		{"migrations that could not be foreseen", func(w *world, f *forge) {
+			auto(w, f)
+			f.files = []FileChange{{Path: "db/migration/V2__fees.sql", Status: "removed"}}
+		}, []*fault{{op: "Foresee", do: refuse, kind: Rejected, times: -1}}, "merge the revert by 01:00 UTC: " + url, "  it is not merged by this program: 1 migration in what is undone: db/migration/V2__fees.sql", "opened " + url, StepDone, 10, false},
 		{"labels, draft, reviewers", func(w *world, _ *forge) { w.place.Followed.Draft = true }, nil, "merge the revert", "opened", "opened", StepDone, 10, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

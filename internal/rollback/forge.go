@@ -184,7 +184,7 @@ type RevertResult struct {
 	Undoes []Change     `json:"undoes,omitempty"`
 	More   int          `json:"more,omitempty"`
 	Files  []FileChange `json:"files,omitempty"` // of the revert
-	// FilesCut says that the forge listed only some of the files.
+	// FilesCut says that the forge listed only some of the files, or none.
 	FilesCut bool   `json:"filesCut,omitempty"`
 	Risks    []Risk `json:"risks,omitempty"`
 	// Overlap are, in a dry run, the files that were changed again after Bad: there a merge decides.
@@ -1095,6 +1095,26 @@ func Risks(files []FileChange, rules []RiskRule) ([]Risk, error) {
 		}
 	}
 	return list, nil
+}
+
+// Unaccepted says why a revert must not be merged without a person's word for it: what it undoes touches migrations, or may do
+// so; "" if it does not. The database has moved on, and the older code meets it as soon as the merge is deployed.
+func (r RevertResult) Unaccepted() string {
+	var paths []string
+	for _, k := range r.Risks {
+		if k.Kind == RiskMigration {
+			paths = append(paths, Printable(k.Path))
+		}
+	}
+	switch n := len(paths); {
+	case n > 3:
+		return fmt.Sprintf("%d migrations in what is undone: %s and %d more", n, strings.Join(paths[:3], ", "), n-3)
+	case n > 0:
+		return fmt.Sprintf("%s in what is undone: %s", plural(n, "migration", "migrations"), strings.Join(paths, ", "))
+	case r.FilesCut:
+		return "not all files of what is undone could be listed: there may be migrations among them"
+	}
+	return ""
 }
 
 // compileGlob turns a glob into a regular expression over a whole path.
