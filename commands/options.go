@@ -33,6 +33,7 @@ var (
 	optReason   = option{name: "reason", usage: "why, for the record and for whoever meets the lock"}
 	optDryRun   = option{name: "dry-run", usage: "show the plan and stop", flag: true}
 	optYes      = option{name: "yes", usage: "do not ask", flag: true}
+	optAgreed   = option{name: optYes.name, usage: "do not ask; where the environment has confirm, that is enough in a Jenkins build only", flag: true} // to a change of production
 	optPlan     = option{name: "plan", usage: "run the plan saved in this file; refused when the world has moved since"}
 	optOut      = option{name: "out", usage: "write the plan to this file, for run --plan"}
 	optJSON     = option{name: "json", usage: "print JSON on standard output", flag: true}

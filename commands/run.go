@@ -57,7 +57,7 @@ func (e *Env) runCommand() *cli.Command {
 			"restart what pulls it, open the revert pull request while the pods start, and compare the digests of the running pods;\n" +
 			"it is temporary until that revert is merged. --method revert: the pull request first, then its merge, the build of the\n" +
 			"merge commit, its image, and the same proof. A run that was killed is finished by the same command, from any machine.",
-		Flags: e.scopeFlags(optTo, optMethod, optWait, optReason, optDryRun, optYes, optPlan, optAccept, optMigrate, optSteal, optOut, optJSON, optNoRecord, optResult, optUser),
+		Flags: e.scopeFlags(optTo, optMethod, optWait, optReason, optDryRun, optAgreed, optPlan, optAccept, optMigrate, optSteal, optOut, optJSON, optNoRecord, optResult, optUser),
 		Action: func(c *cli.Context) error {
 			return e.performAct(c, rollback.ActRun)
 		},
@@ -68,7 +68,7 @@ func (e *Env) retagCommand() *cli.Command {
 	return &cli.Command{
 		Name: "retag", Category: act, Usage: "only move the tag: checked, the outgoing image kept, undoable",
 		Description: "The pods keep what they run until they restart. For pipelines that want a stage each: retag, restart, verify.",
-		Flags:       e.scopeFlags(optTo, optReason, optDryRun, optYes, optAccept, optSteal, optJSON, optNoRecord, optResult, optUser),
+		Flags:       e.scopeFlags(optTo, optReason, optDryRun, optAgreed, optAccept, optSteal, optJSON, optNoRecord, optResult, optUser),
 		Action:      func(c *cli.Context) error { return e.performAct(c, rollback.ActRetag) },
 	}
 }
@@ -78,7 +78,7 @@ func (e *Env) restartCommand() *cli.Command {
 		Name: "restart", Category: act, Usage: "only restart what pulls the moving tag, and wait until it serves",
 		Description: "Finds the workloads by the image they use, stamps their pod templates and follows the rollout. Stops early, with\n" +
 			"events and log lines, when new pods do not come up.",
-		Flags:  e.scopeFlags(optReason, optDryRun, optYes, optAccept, optSteal, optJSON, optNoRecord, optResult, optUser),
+		Flags:  e.scopeFlags(optReason, optDryRun, optAgreed, optAccept, optSteal, optJSON, optNoRecord, optResult, optUser),
 		Action: func(c *cli.Context) error { return e.performAct(c, rollback.ActRestart) },
 	}
 }
@@ -87,7 +87,7 @@ func (e *Env) undoCommand() *cli.Command {
 	return &cli.Command{
 		Name: "undo", Category: act, Usage: "take the last rollback back: to the exact digest that ran before",
 		Description: "Works even if that image has lost every other tag: the rollback kept it under a tag of its own.",
-		Flags:       e.scopeFlags(optReason, optDryRun, optYes, optAccept, optSteal, optJSON, optResult, optUser),
+		Flags:       e.scopeFlags(optReason, optDryRun, optAgreed, optAccept, optSteal, optJSON, optResult, optUser),
 		Action:      func(c *cli.Context) error { return e.performAct(c, rollback.ActUndo) },
 	}
 }
@@ -203,7 +203,13 @@ func (e *Env) perform(c *cli.Context, t task) (err error) {
 	if saved != nil && saved.Scope != scope {
 		return rollback.UsageErrorf("--plan %s is for %s, not for %s", t.plan, saved.Scope, scope)
 	}
-	if !t.dry && !t.yes && !e.Terminal {
+	unasked := t.yes && (!s.scoped.Confirm || t.act == rollback.ActVerify || e.onJenkins())
+	switch {
+	case t.dry || unasked || e.Terminal:
+	case t.yes:
+		return &rollback.Error{Exit: rollback.Usage, What: fmt.Sprintf("%s has confirm, and there is no terminal to type the service's name on", scope), Production: rollback.NotChanged,
+			Next: []string{"--confirm=false (ROLLBACK_CONFIRM=false), with --yes, to let a script go on without asking; in a Jenkins build --yes is enough", "--dry-run to see the plan only"}}
+	default:
 		return &rollback.Error{Exit: rollback.Usage, What: "there is no terminal to ask on", Production: rollback.NotChanged,
 			Next: []string{"--yes to go on without asking, or --dry-run to see the plan only"}}
 	}
@@ -248,7 +254,7 @@ func (e *Env) perform(c *cli.Context, t task) (err error) {
 		return err
 	}
 	changes := t.act != rollback.ActVerify && len(plan.Steps) > 1
-	if changes && !t.yes {
+	if changes && !unasked {
 		if err := e.confirm(c.Context, s.scoped.Confirm, scope); err != nil {
 			return err
 		}
@@ -369,7 +375,7 @@ func (e *Env) askReason(ctx context.Context, t task, req *rollback.Request) erro
 }
 
 // confirm asks before anything is touched. Where the environment says so, the service's name must be typed: a y comes too
-// easily at night.
+// easily at night, and a --yes that the shell remembers easier still. A build has no terminal; its approval is Jenkins' to ask.
 func (e *Env) confirm(ctx context.Context, byName bool, scope rollback.Scope) error {
 	if byName {
 		return e.agree(ctx, fmt.Sprintf("Type %s to go on with %s: ", scope.Service, scope), func(text string) bool { return text == scope.Service })

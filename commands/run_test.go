@@ -315,7 +315,7 @@ func properties(t *testing.T, path string) map[string]string {
 
 func TestOnJenkins(t *testing.T) {
 	t.Parallel()
-	n := newNight(t, demo.Options{})
+	n := newNight(t, demo.Options{Confirm: true}) // in a build, --yes stands for the name
 	workspace := t.TempDir()
 	jenkins := []string{
 		"JENKINS_URL=https://jenkins.acme.example/", "BUILD_NUMBER=17", "JOB_NAME=ops/rollback", "BUILD_URL=https://jenkins.acme.example/job/ops/job/rollback/17/",

@@ -128,6 +128,9 @@ func TestTerminal(t *testing.T) {
 	}{
 		{name: "the service's name", confirm: true, args: withReason, dialogue: []string{"Type payments to go on with payments/prod: ", "payments\n"},
 			says: []string{"\x1b[32m✔ ", "█", "\x1b[1A", "production: proven"}},
+		{name: "the service's name, in spite of --yes", confirm: true, args: append(withReason, "--yes"), dialogue: []string{"Type payments", "payments\n"}},
+		{name: "not the service's name, in spite of --yes", confirm: true, args: append(withReason, "--yes"), dialogue: []string{"Type payments", "y\n"}, code: rollback.Refused, says: []string{"not confirmed"}},
+		{name: "confirm switched off for this once", confirm: true, args: append(withReason, "--yes", "--confirm=false"), not: []string{"Type payments"}},
 		{name: "blanks around it", confirm: true, args: withReason, dialogue: []string{"Type payments to go on with payments/prod: ", " payments \n"}},
 		{name: "another name", confirm: true, args: withReason, dialogue: []string{"Type payments", "web\n"}, code: rollback.Refused, says: []string{"not confirmed", "production: not changed"}},
 		{name: "yes in place of the name", confirm: true, args: withReason, dialogue: []string{"Type payments", "yes\n"}, code: rollback.Refused, says: []string{"not confirmed"}},

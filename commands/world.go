@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/user"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -186,7 +185,7 @@ func (e *Env) journal(scope rollback.Scope, run string) (*record.Journal, error)
 	return record.OpenJournal(record.JournalPath(dir, scope, run), e.redactor.String)
 }
 
-// onJenkins tells whether a Jenkins build runs us.
+// onJenkins tells whether a Jenkins build runs us. A controller that was not told its own address sets no JENKINS_URL.
 func (e *Env) onJenkins() bool {
-	return e.Getenv("JENKINS_URL") != "" && strings.TrimSpace(e.Getenv("BUILD_NUMBER")) != ""
+	return e.Getenv("BUILD_NUMBER") != "" && (e.Getenv("JENKINS_URL") != "" || e.Getenv("JOB_NAME") != "")
 }
