@@ -116,6 +116,11 @@ func jobDSL() string {
 		}
 	}
 	line("            }")
+	line("            configure { job -> // the first run replaces these parameters; without this note it would add its own to them")
+	line("                job / 'actions' / 'org.jenkinsci.plugins.workflow.multibranch.JobPropertyTrackerAction' / 'jobPropertyDescriptors' << {")
+	line("                    string('hudson.model.ParametersDefinitionProperty')")
+	line("                }")
+	line("            }")
 	line("            definition {")
 	line("                cps {")
 	// The frame of the script, cut where the keys stand.

@@ -33,6 +33,11 @@ environments.each { environment, where ->
                 stringParam('ROLLBACK_WAIT', '', 'with --method revert: how long to wait for the merge, merge for an hour (default: not at all, exit 3)')
                 stringParam('ROLLBACK_ID', '', 'leave empty: rollback trigger finds its own build by it')
             }
+            configure { job -> // the first run replaces these parameters; without this note it would add its own to them
+                job / 'actions' / 'org.jenkinsci.plugins.workflow.multibranch.JobPropertyTrackerAction' / 'jobPropertyDescriptors' << {
+                    string('hudson.model.ParametersDefinitionProperty')
+                }
+            }
             definition {
                 cps {
                     script('@Library(\'rollback\') _\n\nrollbackPipeline(\n' + keys.collect { key, value -> '    ' + key + ': ' + literal(value) }.join(',\n') + '\n)')

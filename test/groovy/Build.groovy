@@ -7,6 +7,8 @@ class Job {
     final File home
     /** What properties() or a person has defined; empty before the first build. */
     List<Describable> definitions = []
+    /** Whether the definitions are replaced by the next properties(): a run has set them, or a note of who made the job says so. */
+    boolean tracked
     boolean concurrent = true
     int builds = 0
 
@@ -267,7 +269,8 @@ class Build {
                 job.concurrent = !a.properties.any { it.symbol == 'disableConcurrentBuilds' }
                 a.properties.each { Describable d ->
                     if (d.symbol == 'parameters') {
-                        job.definitions = new ArrayList(d.args.definitions)
+                        job.definitions = (job.tracked ? [] : job.definitions) + d.args.definitions // JobPropertyStep adds to what it does not know of
+                        job.tracked = true
                         d.args.definitions.each { p -> // the run that introduces a parameter sees it in params alone
                             if (!params.containsKey(p.args.name)) {
                                 params[p.args.name] = defaultOf(p)

@@ -69,9 +69,16 @@ class ParametersTest {
             def w = new World(), j = job()
             def page = build(job: job(), ONE).job.definitions
             j.definitions = page
+            j.tracked = true // as `rollback jobs apply` and docs/examples/jobs.groovy write it
             def b = build(job: j, world: w, params: [ROLLBACK_REASON: 'amounts', ROLLBACK_METHOD: 'retag'], ONE)
             assert b.result == 'SUCCESS' && w.running() == w.facts.WORLD_GOOD
             assert j.definitions*.toString() == page*.toString()
+            def byHand = job()
+            byHand.definitions = page
+            build(job: byHand, params: [ROLLBACK_DRY_RUN: true], ONE)
+            assert byHand.definitions.size() == 2 * page.size(): 'the harness is not as Jenkins is'
+            build(job: byHand, ONE)
+            assert byHand.definitions*.toString() == page*.toString(): 'the second run does not put it right'
         }
         test('the job that the program writes rolls back, with credentials that variables of Jenkins name') {
             def w = new World()
