@@ -326,7 +326,7 @@ func (e *Env) showPlan(t task, plan *rollback.Plan, now time.Time) error {
 		p.colour = e.Terminal && e.Getenv("NO_COLOR") == "" && e.Stdout == io.Writer(os.Stdout)
 		p.card(plan, now)
 	}
-	if t.out != "" {
+	if t.out != "" && !e.onJenkins() { // there the library runs it
 		e.printer().line("plan written: rollback run " + scopeFlagsText(plan.Scope) + " --plan " + shellQuote(t.out))
 	}
 	return plan.Refusal()

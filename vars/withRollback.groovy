@@ -106,14 +106,23 @@ List program(Map args) {
     if (ready) {
         return []
     }
-    String path = ''
-    withEnv(wanted) {
-        path = sh(label: 'rollback --version', returnStdout: true, encoding: 'UTF-8', script: '''#!/bin/sh
-# Finds the program and prints its path: the one that is named, the one on PATH, or a download that is checked, cached by
+    // The version is for the log once in a build, or twice where another agent has another. Whoever comes first says it.
+    String said = rollbackCommand.text(env.getProperty('ROLLBACK_SAID'))
+    if (said == '') {
+        env.ROLLBACK_SAID = 'asked'
+    }
+    List found = []
+    withEnv(wanted + ['ROLLBACK_SAID=' + said]) {
+        found = sh(label: 'rollback --version', returnStdout: true, encoding: 'UTF-8', script: '''#!/bin/sh
+# Finds the program and prints its path and its version: the one that is named, the one on PATH, or a download that is checked, cached by
 # version and checksum, and moved into place whole, so that two builds may do it at once.
 set -u
 fail() { echo "withRollback: $*" >&2; exit 1; }
-found() { "$1" --version >&2 || fail "$1 does not run on this agent ($(uname -sm))"; printf '%s\\n' "$1"; exit 0; }
+found() {
+  said=$("$1" --version) || fail "$1 does not run on this agent ($(uname -sm))"
+  case ${ROLLBACK_SAID:-} in asked | "$said") ;; *) printf '%s\\n' "$said" >&2 ;; esac
+  printf '%s\\n%s\\n' "$1" "$said"; exit 0
+}
 
 if [ -n "${ROLLBACK_BINARY:-}" ]; then
   case $ROLLBACK_BINARY in
@@ -167,7 +176,11 @@ have=$(checksum "$part")
 [ "$have" = "$want" ] || fail "the checksum of $url is $have, not $want; nothing of it was kept"
 chmod 755 "$part" && mv -f "$part" "$path" || fail "the program could not be moved to $path"
 found "$path"
-''').trim()
+''').readLines()
+    }
+    String path = found.get(0)
+    if (said == '') {
+        env.ROLLBACK_SAID = rollbackCommand.text(found.get(1))
     }
     return ['ROLLBACK_READY=true', 'ROLLBACK_BINARY=' + path, 'PATH+ROLLBACK=' + path.substring(0, path.lastIndexOf('/'))]
 }

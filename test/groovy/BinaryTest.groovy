@@ -191,6 +191,13 @@ class BinaryTest {
             def b = locate(machine(), '', [global: [ROLLBACK_URL: "file://${dir}/rollback_{os}_{arch}".toString(), ROLLBACK_VERSION: '1.4.0', ROLLBACK_SHA256: sum(program)]])
             assert b.result == 'SUCCESS' && served == 0 && path(b).contains('/1.4.0-')
         }
+        test('a build says its version once, and again only where it is another') {
+            def a = machine([rollback: 'echo "rollback version 0.9"', older: 'echo "rollback version 0.8"'])
+            def b = build(job: job(), agent: a, "node { withRollback { }; withRollback { }; withRollback(binary: 'older') { }; withRollback { } }")
+            assert b.result == 'SUCCESS' && b.log.findAll { it.startsWith('rollback version') } == ['rollback version 0.9', 'rollback version 0.8']
+            b = build(job: job(), agent: a, "parallel(a: { withRollback { echo('x') } }, b: { withRollback { echo('y') } }, c: { withRollback { echo('z') } })")
+            assert b.result == 'SUCCESS' && b.log.count('rollback version 0.9') == 1
+        }
         test('within withRollback the program is not looked for again, unless another is named') {
             def a = machine([rollback: 'echo "rollback version 0.9"'])
             def b = build(job: job(), agent: a, "node { withRollback { withRollback(service: 'payments') { echo(env.ROLLBACK_BINARY) }; withRollback(binary: '${a.HOME}/bin/uname') { echo(env.ROLLBACK_BINARY) } } }")

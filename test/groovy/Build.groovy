@@ -57,7 +57,7 @@ class Build {
         number = ++job.builds
         controller = o.controller
         agent = o.agent ?: [:]
-        global = o.global ?: [:]
+        global = new LinkedHashMap(o.global ?: [:])
         credentials = o.credentials ?: [:]
         def given = o.params ?: [:]
         params = [:]
@@ -338,11 +338,20 @@ class Build {
         if (!answers.containsKey(id)) {
             throw new AssertionError("nobody answers the input ${id}: ${call.args.message}")
         }
-        say(call.args.message.toString(), c)
+        if (call.args.parameters) { // its message is on the page of the question alone
+            say('Input requested', c)
+        } else {
+            say(call.args.message.toString(), c)
+            say("${call.args.ok ?: 'Proceed'} or Abort", c)
+        }
         def said = answers[id] instanceof Closure ? answers[id].call(call.args) : answers[id]
         if (said instanceof Interrupted) {
             aborted = true
             throw said
+        }
+        def who = said instanceof Map ? said[call.args.submitterParameter] : call.args.submitterParameter ? said : null
+        if (who) {
+            say("Approved by ${who}", c)
         }
         if (call.args.parameters) {
             def choices = call.args.parameters[0].args.choices

@@ -168,6 +168,7 @@ class StageTest {
             def planned = new groovy.json.JsonSlurper().parse(new File(b.artifacts, RECORD + 'plan.json'))
             assert result(b, RECORD + 'result.txt').run == planned.id: 'what ran is not what was approved'
             assert new File(b.artifacts, RECORD + 'plan.txt').exists()
+            assert b.log.count { it.startsWith('rollback version') } == 1 && !b.log.any { it.startsWith('plan written') }
             assert b.log.count { it.contains('verdict   safe') } == 1 && b.log.count { it.startsWith('as planned  payments/prod: roll back by retag') } == 1: 'the plan is printed once'
             def status = build(job: job(), world: w, "rollbackStatus(service: 'payments', environment: 'prod')").returned
             assert status.by == 'alice, approved by bob'

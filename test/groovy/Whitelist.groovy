@@ -60,6 +60,8 @@ class Whitelist extends GroovyInterceptor {
     Object onSetProperty(GroovyInterceptor.Invoker invoker, Object receiver, String property, Object value) throws Throwable {
         if (receiver instanceof Map) {
             ask('method java.util.Map put java.lang.Object java.lang.Object')
+        } else if (receiver instanceof EnvObject) {
+            ask('method EnvObject setProperty java.lang.String java.lang.Object')
         } else if (!own(receiver)) {
             allow(receiver, 'set' + property.capitalize(), [value] as Object[])
         }
