@@ -21,7 +21,7 @@ import (
 // does without.
 func (e *Env) forgeOf(s config.Scoped) (forge *github.Forge, why string, err error) {
 	g := s.GitHub
-	cfg := github.Config{BaseURL: g.URL, Repo: s.Repo, Branch: s.Branch}
+	cfg := github.Config{BaseURL: g.URL, Repo: s.Repo, Branch: s.Branch, CAFile: g.CAFile, BranchPrefix: s.Revert.BranchPrefix, TempPrefix: s.Revert.TempPrefix}
 	switch {
 	case s.Repo == "":
 		return nil, "no repository is configured (repo)", nil
@@ -37,8 +37,10 @@ func (e *Env) forgeOf(s config.Scoped) (forge *github.Forge, why string, err err
 			return nil, g.TokenEnv + " is not set", nil
 		}
 	}
-	forge, err = github.New(cfg)
-	return forge, "", err
+	if forge, err = github.New(cfg); err != nil {
+		return nil, "", &rollback.Error{Exit: rollback.Usage, Err: err, Production: rollback.NotChanged, Next: []string{rollback.FixOf(err)}}
+	}
+	return forge, "", nil
 }
 
 // connectForge gives the world its forge, if there is one.

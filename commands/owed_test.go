@@ -359,3 +359,23 @@ func TestRevertOfMigrationIsNotMerged(t *testing.T) {
 		t.Error("it is still there")
 	}
 }
+
+// The settings that errors about GitHub name are those that there are, and they reach it.
+func TestForgeSettings(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{Code: true})
+	by := scoped("revert", "--commit", n.bad().Commit, "--reason", "amounts")
+	n.do(call{args: append(by, "--github-ca-file", "nothing.pem")}).wantExit(t, rollback.Usage).wantText(t, "nothing.pem", "give a file of certificates, PEM")
+	n.do(call{args: append(by, "--revert-branch-prefix", "-x..")}).wantExit(t, rollback.Usage).wantText(t, "want the beginning of a branch's name, such as rollback/")
+
+	n.Code.Protect(fakegh.Protection{Branch: "rollback/**", NoCreation: true})
+	n.do(call{args: by}).wantExit(t, 1).wantText(t, "a rule of the repository forbids the branch rollback/revert-", "set revert.branchPrefix and revert.tempPrefix to what it allows")
+	_, err := n.Code.Commit("main", fakegh.Change{Message: "Explain the rates", Author: "payments-dev", From: "main", Files: map[string]string{"rates.go": "// Package payments knows rates.\npackage payments\n"}})
+	must(t, err)
+	n.do(call{args: append(by, "--revert-branch-prefix", "ops/")}).wantExit(t, 1).wantText(t, "a rule of the repository forbids the branch rollback/tmp-")
+	r := n.do(call{args: by, env: []string{"ROLLBACK_REVERT_BRANCH_PREFIX=ops/", "ROLLBACK_REVERT_TEMP_PREFIX=ops/tmp-"}}).wantExit(t, 0).wantText(t, "opened: ")
+	open := n.Code.OpenPulls()
+	if len(open) != 1 || !strings.HasPrefix(open[0].Head, "ops/revert-"+n.good().Commit[:12]) {
+		t.Errorf("%+v\n%s", open, r)
+	}
+}

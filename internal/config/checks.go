@@ -326,6 +326,13 @@ func checkPath(s string) error {
 }
 
 // checkWord is for names that another file defines, such as contexts and profiles.
+func checkPrefix(s string) error {
+	if !rollback.ValidBranch(s + "x") {
+		return errors.New("want the beginning of a branch's name, such as rollback/")
+	}
+	return nil
+}
+
 func checkWord(s string) error {
 	if s != strings.TrimSpace(s) || strings.ContainsFunc(s, control) || strings.HasPrefix(s, "-") {
 		return errors.New("want a name")

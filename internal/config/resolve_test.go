@@ -313,6 +313,8 @@ func TestResolveWithoutFile(t *testing.T) {
 		{"revert.labels", "rollback", "built in"},
 		{"revert.draft", "false", "built in"},
 		{"revert.autoMerge", "false", "built in"},
+		{"revert.branchPrefix", "rollback/", "built in"},
+		{"revert.tempPrefix", "rollback/tmp-", "built in"},
 	}
 	if diff := cmp.Diff(want, s.Explain()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

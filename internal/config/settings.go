@@ -3,6 +3,8 @@ package config
 import (
 	"strings"
 	"time"
+
+	"github.com/rollback-tools/rollback/internal/rollback"
 )
 
 // Type is what kind of value a setting takes.
@@ -93,6 +95,7 @@ var Settings = complete([]Setting{
 		check: checkVariable, form: variableForm},
 	{Key: "github.app", Usage: "ID of a GitHub App, instead of a token", Example: "123456", check: checkNumber, form: numberForm},
 	{Key: "github.installation", Usage: "ID of the App's installation", Example: "7891011", check: checkNumber, form: numberForm},
+	{Key: "github.caFile", Usage: "file with the CA certificates of GitHub Enterprise Server, PEM", Example: "ca.pem", Environment: true, Path: true, check: checkPath},
 	{Key: "github.keyFile", Usage: "file with the App's private key, PEM", Example: "~/.config/rollback/app.pem", Environment: true, Path: true, check: checkPath},
 
 	{Key: "jenkins.url", Usage: "URL of Jenkins", Example: "https://jenkins.example.com", Environment: true, check: checkURL},
@@ -128,6 +131,9 @@ var Settings = complete([]Setting{
 	{Key: "revert.reviewers", Type: List, Usage: "reviewers beside the authors of what is undone; team:name for a team", Example: "team:platform", check: checkWord},
 	{Key: "revert.draft", Type: Bool, Usage: "open the revert pull request as a draft", Default: "false", Example: "true"},
 	{Key: "revert.autoMerge", Type: Bool, Usage: "merge the revert as soon as nothing stands in its way; after a retag not before the pods are proven", Default: "false", Example: "true"},
+	{Key: "revert.branchPrefix", Usage: "what the branches of reverts begin with, where a rule of the repository wants another name", Default: rollback.BranchPrefix, Example: "ops/rollback/", check: checkPrefix},
+	{Key: "revert.tempPrefix", Usage: "what the temporary branches begin with on which GitHub merges, for builds and rules to leave them alone", Default: rollback.TempBranchPrefix,
+		Example: "ops/tmp-", check: checkPrefix},
 	{Key: "revert.migrations", Type: List, Usage: "globs of migration files, instead of the built-in ones", Example: "db/migrate/**", check: checkWord},
 
 	{Key: strictServices, Type: Bool, Usage: "refuse services that are not listed under services", Default: "false", Example: "true"},

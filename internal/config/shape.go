@@ -65,6 +65,7 @@ type GitHub struct {
 	App          string `yaml:"app"`
 	Installation string `yaml:"installation"`
 	KeyFile      string `yaml:"keyFile"`
+	CAFile       string `yaml:"caFile"`
 }
 
 // Secret is the name of the variable that holds the token, or the password in its place.
@@ -109,6 +110,9 @@ type Revert struct {
 	Draft      bool          `yaml:"draft"`
 	AutoMerge  bool          `yaml:"autoMerge"`
 	Migrations []string      `yaml:"migrations"`
+	// BranchPrefix and TempPrefix are what branches of reverts and temporary ones begin with.
+	BranchPrefix string `yaml:"branchPrefix"`
+	TempPrefix   string `yaml:"tempPrefix"`
 }
 
 // Place is everything a section about an environment may hold.

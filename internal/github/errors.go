@@ -159,7 +159,7 @@ func (g *guard) right(a answer, said *refusal, write bool) string {
 	case said.says("workflow"):
 		return fmt.Sprintf("the revert touches .github/workflows: give %s the permission workflows: write (the scope workflow, for a classic token)", g.creds.who())
 	case said.says("rule") || said.says("protected"):
-		return "a rule of the repository forbids it: let " + g.creds.who() + " create branches with the prefixes that are configured"
+		return "a rule of the repository forbids it: let " + g.creds.who() + " create branches with the prefixes that are configured, or set revert.branchPrefix and revert.tempPrefix to ones that it allows"
 	}
 	if need := a.header.Get("X-Accepted-Github-Permissions"); need != "" {
 		return fmt.Sprintf("give %s the permission %s", g.creds.who(), rollback.Printable(strings.ReplaceAll(need, "=", ": ")))
@@ -220,7 +220,7 @@ func (g *guard) unreachable(op string, maybe bool, err error) *rollback.CallErro
 		e.Err = fmt.Errorf("no answer from %s in time: %w", host, err)
 		e.Fix = "check the network between here and " + host + " (VPN, proxy, firewall)"
 	case errors.As(err, &authority):
-		e.Fix = "give the CA file that signed the certificate of " + host
+		e.Fix = "set github.caFile to the CA file that signed the certificate of " + host
 	case errors.As(err, &hostname), errors.As(err, &invalid):
 		e.Fix = "check the host name, the clock and the certificate of " + host
 	case errors.As(err, &record), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):

@@ -894,7 +894,7 @@ func (f *Forge) ruled(err error, name string) error {
 	}
 	fixed := *e
 	fixed.Kind = rollback.Denied
-	fixed.Fix = fmt.Sprintf("a rule of the repository forbids the branch %s: let %s create it, or configure another prefix", name, f.guard.creds.who())
+	fixed.Fix = fmt.Sprintf("a rule of the repository forbids the branch %s: let %s create it, or set revert.branchPrefix and revert.tempPrefix to what it allows", name, f.guard.creds.who())
 	return &fixed
 }
 
