@@ -62,7 +62,8 @@ type Switchboard struct {
 	Op func(*http.Request) string
 
 	mu       sync.Mutex
-	faults   []*Fault
+	faults   []*injected
+	injected []*injected // those that were cleared as well
 	latency  time.Duration
 	requests []Request
 	open     int
@@ -70,11 +71,32 @@ type Switchboard struct {
 	once     sync.Once
 }
 
+// injected is a fault and how often it has fired.
+type injected struct {
+	Fault
+	fired int
+}
+
 // Inject adds a fault. Faults are tried in the order they were added; the first that matches fires.
 func (s *Switchboard) Inject(f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.faults = append(s.faults, &f)
+	i := &injected{Fault: f}
+	s.faults, s.injected = append(s.faults, i), append(s.injected, i)
+}
+
+// Unfired tells of each fault that has not fired as often as it was to, or not at all where nobody said how often: whoever
+// injected it has not seen what it does.
+func (s *Switchboard) Unfired() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []string
+	for _, f := range s.injected {
+		if want := max(f.Times, 1); f.fired < want {
+			list = append(list, fmt.Sprintf("the fault in %q fired %d times, want %d; %d more requests were to pass before it", f.Op, f.fired, want, f.Skip))
+		}
+	}
+	return list
 }
 
 // Clear removes every fault.
@@ -155,7 +177,7 @@ func (s *Switchboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		latency = 0
 	}
 	s.open++
-	var fault *Fault
+	var fault *injected
 	for _, f := range s.faults {
 		if !matches(f.Op, op) {
 			continue
@@ -164,14 +186,10 @@ func (s *Switchboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			f.Skip--
 			continue
 		}
-		if f.Times < 0 {
+		if f.Times > 0 && f.fired == f.Times {
 			continue
 		}
-		if f.Times > 0 {
-			if f.Times--; f.Times == 0 {
-				f.Times = -1
-			}
-		}
+		f.fired++
 		fault = f
 		break
 	}
@@ -190,7 +208,7 @@ func (s *Switchboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if came = s.wait(r, latency); !came {
 		return
 	}
-	if fault != nil && s.fire(c, r, fault) {
+	if fault != nil && s.fire(c, r, &fault.Fault) {
 		return
 	}
 	s.Next.ServeHTTP(c, r)
