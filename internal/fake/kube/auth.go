@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 )
 
 // User is somebody with a bearer token.
@@ -91,12 +92,12 @@ func (s *Server) Revoke(token string) {
 }
 
 func selfReview(u User) tree {
-	return tree{"kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1", "metadata": tree{"creationTimestamp": nil},
+	return tree{"kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1", "metadata": tree{"creationTimestamp": stamp(time.Now())},
 		"status": tree{"userInfo": tree{"username": u.Name, "groups": anys(append(slices.Clone(u.Groups), "system:authenticated"))}}}
 }
 
 func accessReview(u User, in tree) (tree, error) {
-	out := tree{"kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1", "metadata": tree{"creationTimestamp": nil}, "spec": in["spec"]}
+	out := tree{"kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1", "metadata": tree{}, "spec": in["spec"]}
 	if non := dict(in, "spec", "nonResourceAttributes"); non != nil {
 		out["status"] = tree{"allowed": u.Admin || str(non, "verb") == "get" && publicPath(str(non, "path"))}
 		return out, nil

@@ -182,7 +182,7 @@ func defaults(r *resource, o tree) {
 		fill(spec, int64(3), "successfulJobsHistoryLimit")
 		fill(spec, int64(1), "failedJobsHistoryLimit")
 		if has(spec, "jobTemplate", "spec") {
-			fill(spec, tree{"creationTimestamp": nil}, "jobTemplate", "metadata")
+			fill(spec, tree{}, "jobTemplate", "metadata")
 		}
 	}
 	if template, _ := templateOf(r, o); template != nil {

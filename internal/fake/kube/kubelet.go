@@ -129,7 +129,7 @@ func (s *Server) podChanged(old, o *object) {
 		s.startPod(o, node)
 	case run != nil && terminating(o) && !run.ending:
 		run.ending = true
-		for _, c := range run.mains {
+		for _, c := range append(slices.Clone(run.mains), run.inits...) { // sidecars, too
 			if has(c.state, "running") {
 				s.event(o, "Normal", "Killing", "kubelet", "Stopping container "+c.name, c.field)
 			}
