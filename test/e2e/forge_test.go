@@ -265,23 +265,21 @@ func TestForge(t *testing.T) {
 		t.Run(sc.Name, func(t *testing.T) {
 			t.Parallel()
 			tools := codeTools(t)
-			traces := make([]Trace, len(worlds))
-			var both sync.WaitGroup
-			for i, start := range worlds {
+			var forges []*forge
+			for _, start := range worlds {
 				f := newForge(t, start, sc.Options)
 				f.socket(t)
 				f.tools = tools
-				both.Go(func() {
-					traces[i] = sc.play(t, f)
-					if !t.Failed() {
-						f.reviewed(t)
-					}
-				})
+				forges = append(forges, f)
 			}
-			both.Wait()
-			if !t.Failed() {
-				compare(t, traces[0], traces[1], slices.Concat(everywhere, sc.Differ))
+			if sc.both(t, forges[0], forges[1]); t.Failed() {
+				return
 			}
+			var all sync.WaitGroup
+			for _, f := range forges {
+				all.Go(func() { f.reviewed(t) })
+			}
+			all.Wait()
 		})
 	}
 }

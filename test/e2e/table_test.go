@@ -46,6 +46,23 @@ var scenarios = []Scenario{
 		},
 	},
 	{
+		Name: "back, told as JSON, beside a CronJob", Seed: payments("Deployment", "CronJob"),
+		Steps: []Step{
+			{Args: on("status", "--tags", "--json")},
+			{Args: on("candidates", "--json")},
+			{Args: on("plan", "--reason", "amounts", "--json")},
+			{Args: on("plan", "--reason", "amounts"), Says: []string{"payments-report"}},
+			{Args: on("run", "--reason", "amounts", "--yes", "--json")},
+			{Args: on("verify", "--json")},
+			{Args: on("doctor", "--json")},
+			{Args: on("status", "--tags", "--json")},
+		},
+		Want: map[string]string{
+			"tags.payments.latest": good, "steps[0].stdout.services[0].tag": "latest", "cronjobs.payments-report.schedule": "0 6 * * *",
+			"configmaps.rollback-payments.labels.app.kubernetes.io/managed-by": "rollback", "steps[4].result.exit": "0",
+		},
+	},
+	{
 		Name: "the older image crashes", Seed: payments("Deployment"),
 		Steps: []Step{
 			{Before: behave("good", control.Behaviour{Crash: true, ExitCode: 2, Logs: "starting\npanic: no such column: amount_minor\n"}), Args: on("run", "--reason", "amounts", "--yes"), Exit: 4,

@@ -8,7 +8,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"os"
 	"path"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -31,38 +33,57 @@ type Difference struct {
 // everywhere are the differences allowed in every scenario.
 var everywhere = []Difference{}
 
-// compare holds the trace of the real world against that of the loopback one.
-func compare(t *testing.T, loopback, real Trace, allowed []Difference) {
-	t.Helper()
-	used := map[string]bool{}
-	permitted := func(field string) bool {
-		for _, d := range allowed {
-			if ok, err := path.Match(strings.ReplaceAll(d.Path, "/", "|"), strings.ReplaceAll(field, "/", "|")); err != nil {
-				t.Errorf("allowed difference %q: %v", d.Path, err)
-			} else if ok {
-				used[d.Path] = true
-				return true
-			}
-		}
-		return false
+// covers tells whether an allowed difference is about a field.
+func (d Difference) covers(field string) bool {
+	ok, err := path.Match(strings.ReplaceAll(d.Path, "/", "|"), strings.ReplaceAll(field, "/", "|"))
+	if err != nil {
+		panic(fmt.Sprintf("allowed difference %q: %v", d.Path, err)) // the table is wrong
 	}
+	return ok
+}
+
+// each calls do with every field in which two traces differ.
+func (t Trace) each(other Trace, do func(field string)) {
 	fields := map[string]bool{}
-	for f := range loopback {
+	for f := range t {
 		fields[f] = true
 	}
-	for f := range real {
+	for f := range other {
 		fields[f] = true
 	}
 	for _, f := range sorted(fields) {
-		l, inLoopback := loopback[f]
-		r, inReal := real[f]
-		if l == r && inLoopback == inReal || permitted(f) {
-			continue
+		l, inT := t[f]
+		r, inOther := other[f]
+		if l != r || inT != inOther {
+			do(f)
 		}
-		t.Errorf("the worlds differ in %s (-loopback +real):\n%s", f, cmp.Diff(lines(l, inLoopback), lines(r, inReal)))
 	}
+}
+
+// differences hold the trace of the real world against that of the loopback one. Each text begins with the field.
+func differences(loopback, real Trace, allowed []Difference) []string {
+	var list []string
+	loopback.each(real, func(f string) {
+		if !slices.ContainsFunc(allowed, func(d Difference) bool { return d.covers(f) }) {
+			l, inLoopback := loopback[f]
+			r, inReal := real[f]
+			list = append(list, fmt.Sprintf("%s: the worlds differ (-loopback +real):\n%s", f, cmp.Diff(lines(l, inLoopback), lines(r, inReal))))
+		}
+	})
+	return list
+}
+
+// said tells whether a difference is in what the program said or wrote, which no waiting changes.
+func said(difference string) bool {
+	return strings.HasPrefix(difference, "steps[") || strings.HasPrefix(difference, "journals[")
+}
+
+// unused complains of allowed differences that there are not.
+func unused(t *testing.T, loopback, real Trace, allowed []Difference) {
+	t.Helper()
 	for _, d := range allowed {
-		if !used[d.Path] && !slices.Contains(everywhere, d) {
+		used := false
+		if loopback.each(real, func(f string) { used = used || d.covers(f) }); !used {
 			t.Errorf("the worlds no longer differ in %s (%s): take it off the list", d.Path, d.Why)
 		}
 	}
@@ -206,30 +227,40 @@ func eventLines(text string) string {
 	return strings.Join(out, "\n")
 }
 
+// masks are what differs from run to run, and so between the worlds.
 var masks = []struct {
 	re *regexp.Regexp
 	by string
 }{
+	// Names that whoever makes the object chooses at random, or that stand for where a world is.
 	{regexp.MustCompile(`e2e-\d+`), "prod"}, // the namespace
 	{regexp.MustCompile(`\bnode-[abc]\b`), "NODE"},
 	{regexp.MustCompile(`\b\d{8}t\d{6}z-[0-9a-f]{4}\b`), "RUN"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "127.0.0.1:PORT"},
 	{regexp.MustCompile(`\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b`), "UID"},
-	{regexp.MustCompile(`\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z| UTC)?`), "TIME"},
-	{regexp.MustCompile(`\b\d\d:\d\d:\d\dZ?\b`), "TIME"},
 	{regexp.MustCompile(`\b(payments|web)(-[0-9a-z]{7,10})-[0-9a-z]{5}(_|\b)`), "$1-HASH-POD$3"},
 	{regexp.MustCompile(`\b(payments-agent)-[0-9a-z]{5}\b`), "$1-POD"},
-	{regexp.MustCompile(`\b(payments|web)-[0-9a-f]{8,10}\b`), "$1-HASH"},
+	{regexp.MustCompile(`\b(payments|web)-[bcdfghjklmnpqrstvwxz2456789]{7,10}\b`), "$1-HASH"}, // the alphabet of Kubernetes' rand.SafeEncodeString
+	{regexp.MustCompile(`/\d+@UID/\d+/\d+`), "/PROCESS"},                                      // who holds the lock
+
+	// Moments; spans masks how long ago they are.
+	{regexp.MustCompile(`\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z| UTC)?`), "TIME"},
+	{regexp.MustCompile(`\b\d\d:\d\d:\d\dZ?\b`), "TIME"},
 	{regexp.MustCompile(`\bby \d\d:\d\d UTC`), "by TIME"},
+	{regexp.MustCompile(`\b\d+(\.\d+)? (ms|s)\b`), "N s"},
+	{regexp.MustCompile(`(?m)^([✔✗◎] .*)  \d+\.\ds$`), "$1"}, // how long a step took, told when it is long
+
+	// How often and how far something went before somebody looked depends on the clock.
 	{regexp.MustCompile(`ImagePullBackOff: Back-off pulling image "[^"]*": ErrImagePull: `), "ErrImagePull: "}, // the kubelet tells one trouble by both in turn
 	{regexp.MustCompile(`\bback-off \S+ restarting\b`), "back-off N restarting"},                               // doubled each time
-	{regexp.MustCompile(`\b\d+(\.\d+)? (ms|s)\b`), "N s"},
-	{regexp.MustCompile(`Image size: \d+ bytes`), "Image size: N bytes"},
 	{regexp.MustCompile(`\(\d+ times\)`), "(N times)"},
-	{regexp.MustCompile(`/\d+@UID/\d+/\d+`), "/PROCESS"},
-	{regexp.MustCompile(`(?m)^◎ .*\n`), ""},                  // progress: what is seen on the way depends on the clock
-	{regexp.MustCompile(`(?m)^([✔✗◎] .*)  \d+\.\ds$`), "$1"}, // how long a step took, told when it is long
-	{regexp.MustCompile(`(?m) +$`), ""},
+	// Progress of the pods, and the sign of life in between. The end of a step also begins so where it is pending, and stays.
+	{regexp.MustCompile(`(?m)^◎ (?:(?:deployment|statefulset|daemonset)/\S+|still waiting): .*\n`), ""},
+
+	// The nodes stood in for have no layers: the two worlds tell sizes of their own.
+	{regexp.MustCompile(`Image size: \d+ bytes`), "Image size: N bytes"},
+
+	{regexp.MustCompile(`(?m) +$`), ""}, // what a masked last column leaves
 }
 
 // trace looks at everything in the world, past the program.
@@ -239,8 +270,14 @@ func (s *Stage) trace(ctx context.Context) (Trace, error) {
 		at := fmt.Sprintf("steps[%d].", i)
 		t[at+"command"] = "rollback " + s.mask(strings.Join(step.args, " "))
 		t[at+"exit"] = strconv.Itoa(step.exit)
-		t[at+"stdout"] = s.mask(step.stdout)
+		s.flatten(t, at+"stdout", step.stdout)
 		t[at+"stderr"] = s.mask(step.stderr)
+		for k, v := range step.result {
+			t[at+"result."+k] = s.mask(v)
+		}
+	}
+	if err := s.traceJournals(t); err != nil {
+		return nil, err
 	}
 	for _, repo := range s.repositories() {
 		for tag, digest := range s.world.Registry().Tags(repo) {
@@ -255,6 +292,16 @@ func (s *Stage) trace(ctx context.Context) (Trace, error) {
 		for _, o := range list {
 			s.traceWorkload(t, kind, o)
 		}
+	}
+	if err := s.traceReplicaSets(ctx, t); err != nil {
+		return nil, err
+	}
+	jobs, err := s.world.API().list(ctx, "cronjobs", s.world.Namespace(), "")
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range jobs {
+		s.flatten(t, "cronjobs."+str(o, "metadata", "name"), o["spec"])
 	}
 	if err := s.tracePods(ctx, t); err != nil {
 		return nil, err
@@ -271,8 +318,13 @@ func (s *Stage) trace(ctx context.Context) (Trace, error) {
 		if name == "kube-root-ca.crt" {
 			continue
 		}
-		for key, v := range at(m, "data").(object) {
+		for key, v := range mapOf(m, "data") {
 			s.flatten(t, "configmaps."+name+"."+key, v)
+		}
+		for _, kind := range []string{"labels", "annotations"} {
+			for key, v := range mapOf(m, "metadata", kind) {
+				t["configmaps."+name+"."+kind+"."+key] = s.mask(fmt.Sprint(v))
+			}
 		}
 	}
 	if f, ok := s.world.(*forge); ok {
@@ -311,6 +363,80 @@ func mapOf(o any, path ...string) object {
 	return m
 }
 
+// traceReplicaSets notes those of each deployment by their revision.
+func (s *Stage) traceReplicaSets(ctx context.Context, t Trace) error {
+	list, err := s.world.API().list(ctx, "replicasets", s.world.Namespace(), "")
+	if err != nil {
+		return err
+	}
+	for _, o := range list {
+		owner := "nobody"
+		for _, r := range items(o, "metadata", "ownerReferences") {
+			owner = str(r, "kind") + "/" + str(r, "name")
+		}
+		annotations := mapOf(o, "metadata", "annotations")
+		t[fmt.Sprintf("replicasets.%s revision %v", owner, annotations["deployment.kubernetes.io/revision"])] = fmt.Sprintf("wants %d, has %d, %d ready, for %v",
+			num(o, "spec", "replicas"), num(o, "status", "replicas"), num(o, "status", "readyReplicas"), annotations["deployment.kubernetes.io/desired-replicas"])
+	}
+	return nil
+}
+
+// traceJournals notes what the journals tell, run by run and step by step: steps run side by side.
+func (s *Stage) traceJournals(t Trace) error {
+	type event struct {
+		Time                    time.Time
+		Type, Step, Text, Error string
+		Data                    object
+	}
+	paths, err := filepath.Glob(filepath.Join(s.world.Dir(), "journals", "*.jsonl"))
+	if err != nil {
+		return err
+	}
+	var all [][]event
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		var events []event
+		for line := range strings.Lines(string(text)) {
+			var e event
+			if err := json.Unmarshal([]byte(line), &e); err != nil {
+				return fmt.Errorf("%s: %w in %s", path, err, line)
+			}
+			events = append(events, e)
+		}
+		if len(events) == 0 {
+			return fmt.Errorf("%s is empty", path)
+		}
+		all = append(all, events)
+	}
+	slices.SortFunc(all, func(a, b []event) int { return a[0].Time.Compare(b[0].Time) }) // names of one second are in no order
+	for i, events := range all {
+		next := map[string]int{}
+		for _, e := range events {
+			if e.Type == "rollout.progress" { // what is seen on the way depends on the clock
+				continue
+			}
+			delete(e.Data, "events") // so do these; they are held against the cluster's
+			step := e.Step
+			if step == "" {
+				step = "run"
+			}
+			at := fmt.Sprintf("journals[%d].%s[%d].", i, step, next[step])
+			next[step]++
+			t[at+"type"] = e.Type
+			for name, text := range map[string]string{"text": e.Text, "error": e.Error} {
+				if text != "" {
+					t[at+name] = s.mask(text)
+				}
+			}
+			s.flatten(t, at+"data", e.Data)
+		}
+	}
+	return nil
+}
+
 // tracePods counts the pods that are not about to go, by what they run and how they are.
 func (s *Stage) tracePods(ctx context.Context, t Trace) error {
 	list, err := s.world.API().list(ctx, "pods", s.world.Namespace(), "")
@@ -325,17 +451,7 @@ func (s *Stage) tracePods(ctx context.Context, t Trace) error {
 		var all []string
 		for _, c := range append(items(p, "status", "initContainerStatuses"), items(p, "status", "containerStatuses")...) {
 			_, digest, _ := strings.Cut(str(c, "imageID"), "@")
-			state := "running"
-			for _, k := range []string{"waiting", "terminated"} {
-				if w := mapOf(c, "state", k); w != nil {
-					state = k
-				}
-			}
-			restarted := ""
-			if num(c, "restartCount") > 0 {
-				restarted = " restarted"
-			}
-			all = append(all, fmt.Sprintf("%s %s %s ready=%v%s", str(c, "name"), s.mask(digest), state, at(c, "ready"), restarted))
+			all = append(all, fmt.Sprintf("%s %s %s", str(c, "name"), s.mask(digest), containerState(c)))
 		}
 		slices.Sort(all)
 		count["pods."+str(p, "metadata", "labels", "app")+": "+str(p, "status", "phase")+" ["+strings.Join(all, "; ")+"]"]++
@@ -346,7 +462,37 @@ func (s *Stage) tracePods(ctx context.Context, t Trace) error {
 	return nil
 }
 
-// traceEvents notes which events were seen; how often depends on the clock.
+// containerState is how a container is. What it goes through again and again is one state: a container that crashes runs,
+// has ended and waits in turn; one whose image cannot be pulled tells so by two names.
+func containerState(c any) string {
+	for _, in := range []string{"state", "lastState"} {
+		if code := num(c, in, "terminated", "exitCode"); code != 0 {
+			return fmt.Sprintf("crashes with %d (%s)", code, str(c, in, "terminated", "reason"))
+		}
+	}
+	state := "running"
+	if mapOf(c, "state", "terminated") != nil {
+		state = "ended"
+	}
+	if mapOf(c, "state", "waiting") != nil {
+		if state = "waiting: " + str(c, "state", "waiting", "reason"); state == "waiting: ImagePullBackOff" {
+			state = "waiting: ErrImagePull"
+		}
+	}
+	if num(c, "restartCount") > 0 {
+		state += " restarted"
+	}
+	return fmt.Sprintf("%s ready=%v", state, at(c, "ready"))
+}
+
+// combined begins the message of an event that the recorder made of the tenth and later ones of a kind about one object.
+// Source: https://github.com/kubernetes/client-go/blob/v0.37.2/tools/record/events_cache.go (EventAggregatorByReasonMessageFunc)
+const combined = "(combined from similar events): "
+
+// scaled is how far a rollout goes at once, which depends on how many pods a controller sees become ready at once.
+var scaled = regexp.MustCompile(`from \d+ to \d+`)
+
+// traceEvents notes which events were seen and what they say; how often depends on the clock.
 func (s *Stage) traceEvents(ctx context.Context, t Trace) error {
 	list, err := s.world.API().list(ctx, "events", s.world.Namespace(), "")
 	if err != nil {
@@ -357,9 +503,40 @@ func (s *Stage) traceEvents(ctx context.Context, t Trace) error {
 		if component == "" {
 			component = str(e, "reportingComponent")
 		}
-		t[fmt.Sprintf("events.%s %s %s %s", str(e, "involvedObject", "kind"), component, str(e, "type"), str(e, "reason"))] = "seen"
+		at := fmt.Sprintf("events.%s %s %s %s", str(e, "involvedObject", "kind"), component, str(e, "type"), str(e, "reason"))
+		t[at] = "seen"
+		t[at+": "+s.eventText(str(e, "message"))] = "seen"
 	}
 	return nil
+}
+
+func (s *Stage) eventText(message string) string {
+	return scaled.ReplaceAllString(s.mask(strings.TrimPrefix(message, combined)), "from N to N")
+}
+
+// toldAgain is how the program says that an event came more than once.
+var toldAgain = regexp.MustCompile(` \(\d+ times\)$`)
+
+// unseen are the lines in which the program tells of an event that the cluster does not have.
+func (s *Stage) unseen(t Trace) []string {
+	var list []string
+	for _, step := range s.done {
+		for line := range strings.Lines(step.stderr) {
+			text, ok := strings.CutPrefix(strings.TrimSpace(line), "event: ")
+			if !ok {
+				continue
+			}
+			if strings.HasPrefix(text, "events not readable: ") { // no event, but why there is none
+				continue
+			}
+			reason, message, _ := strings.Cut(toldAgain.ReplaceAllString(text, ""), ": ")
+			end := " " + reason + ": " + s.eventText(message)
+			if !slices.ContainsFunc(sorted(t), func(f string) bool { return strings.HasPrefix(f, "events.") && strings.HasSuffix(f, end) }) {
+				list = append(list, text)
+			}
+		}
+	}
+	return list
 }
 
 // flatten puts JSON, or text that holds JSON, under a path.
@@ -391,20 +568,20 @@ func (s *Stage) flatten(t Trace, under string, v any) {
 // settled takes traces until they stay the same for a while: controllers and nodes go on when the program has ended.
 func (s *Stage) settled(ctx context.Context) (Trace, error) {
 	const quiet = 700 * time.Millisecond
-	var last Trace
+	var last, before Trace
 	since := time.Now()
 	err := until(ctx, func() (bool, error) {
 		t, err := s.trace(ctx)
 		if err != nil {
 			return false, err
 		}
-		if !cmp.Equal(t, last) {
-			last, since = t, time.Now()
+		if !maps.Equal(t, last) {
+			before, last, since = last, t, time.Now()
 		}
 		return time.Since(since) > quiet, nil
 	})
-	if err != nil && last != nil {
-		return last, nil // something never rests; the comparison shows what
+	if err != nil && before != nil {
+		return nil, fmt.Errorf("it does not come to rest: %w; last changed:\n%s", err, cmp.Diff(before, last))
 	}
 	return last, err
 }

@@ -56,6 +56,7 @@ type Registry interface {
 
 	Inject(fake.Fault)
 	Clear()
+	Unfired() []string
 	Latency(time.Duration)
 	Requests() []fake.Request
 	Count(op string) int
@@ -98,7 +99,7 @@ environments:
     cluster: {context: acme-prod, server: "%s"}
     namespace: %s
     confirm: false
-    timeout: 1m
+    timeout: 2m
     settle: 100ms
 %s`, registry, server, namespace, o.Config)
 	if err := os.WriteFile(filepath.Join(dir, "kubeconfig"), []byte(kubeconfig), 0o600); err != nil {
