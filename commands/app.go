@@ -30,6 +30,8 @@ type Env struct {
 	// Terminal tells whether a person sits in front of Stdin and Stderr; Width is its width in columns.
 	Terminal bool
 	Width    func() int
+	// OutTerminal tells whether Stdout is a terminal, too.
+	OutTerminal bool
 
 	Version, Commit, Date string
 
@@ -56,7 +58,8 @@ func OS(version, commit, date string) *Env {
 	}
 	return &Env{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ(), Dir: dir,
-		Terminal: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())) && os.Getenv("TERM") != "dumb",
+		Terminal:    term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())) && os.Getenv("TERM") != "dumb",
+		OutTerminal: term.IsTerminal(int(os.Stdout.Fd())),
 		Width: func() int {
 			if w, _, err := term.GetSize(int(os.Stderr.Fd())); err == nil {
 				return w

@@ -18,15 +18,25 @@ type printer struct {
 	w      io.Writer
 	colour bool
 	redact func(string) string
+	width  int // of the terminal, in columns; 0 where there is none
 }
 
 // printer is the one for prose: standard error.
 func (e *Env) printer() *printer {
-	return &printer{w: e.Stderr, colour: e.Terminal && e.Getenv("NO_COLOR") == "", redact: e.redactor.String}
+	p := &printer{w: e.Stderr, redact: e.redactor.String}
+	e.dress(p, e.Terminal)
+	return p
 }
 
 // data is the printer for what the command is about: standard output, never coloured.
 func (e *Env) data() *printer { return &printer{w: e.Stdout, redact: e.redactor.String} }
+
+// dress gives a printer what a terminal has.
+func (e *Env) dress(p *printer, terminal bool) {
+	if terminal {
+		p.colour, p.width = e.Getenv("NO_COLOR") == "", e.Width()
+	}
+}
 
 func (p *printer) line(s string)               { fmt.Fprintln(p.w, p.redact(clean(s))) }
 func (p *printer) paint(code, s string) string { return paint(p.colour, code, s) }
@@ -108,7 +118,7 @@ func (p *printer) card(pl *rollback.Plan, now time.Time) {
 				p.row("", p.dim(fmt.Sprintf("… and %d more (--json lists all)", len(pl.Undoes)-8)))
 				break
 			}
-			p.row("", "  "+undone(u, now))
+			p.hang(blank+"  ", undone(u, now))
 		}
 	}
 	p.row("registry", fmt.Sprintf("%s/%s:%s", pl.Registry.Host, pl.Registry.Name, pl.Tag), as(pl.Registry.Caller))
@@ -140,7 +150,7 @@ func (p *printer) card(pl *rollback.Plan, now time.Time) {
 			if i == 0 {
 				label = "steps"
 			}
-			p.row(label, fmt.Sprintf("%d. %-9s %s", i+1, s.Name, s.Text))
+			p.hang(fmt.Sprintf("  %-9s %d. %-9s ", label, i+1, s.Name), s.Text)
 		}
 	}
 	if pl.Verdict == rollback.Safe {
@@ -162,7 +172,7 @@ func (p *printer) findings(list []rollback.Finding, accepted []string) {
 		if f.Severity == rollback.Block && slices.Contains(accepted, f.Code) {
 			mark = p.yellow("! taken")
 		}
-		p.line(fmt.Sprintf("  %s  %s %s", mark, f.Text, p.dim("["+f.Code+"]")))
+		p.hang("  "+mark+"  ", f.Text+" "+p.dim("["+f.Code+"]"))
 		if f.Remedy != "" {
 			p.line("           → " + f.Remedy)
 		}
@@ -171,7 +181,57 @@ func (p *printer) findings(list []rollback.Finding, accepted []string) {
 
 func (p *printer) row(label string, parts ...string) {
 	parts = slices.DeleteFunc(parts, func(s string) bool { return s == "" })
-	p.line(fmt.Sprintf("  %-9s %s", label, strings.Join(parts, "  ")))
+	p.hang(fmt.Sprintf("  %-9s ", label), strings.Join(parts, "  "))
+}
+
+// blank is the label of a row that has none.
+const blank = "            "
+
+// hang writes text behind what leads to it, on a terminal in lines that fit and begin below one another. What is there to be
+// typed is not written by it: a line that the terminal breaks is copied whole.
+func (p *printer) hang(lead, text string) {
+	indent := visible(lead)
+	room := p.width - indent
+	if room < 20 || visible(text) <= room {
+		p.line(lead + text)
+		return
+	}
+	for text = p.redact(clean(text)); text != ""; { // a secret may have blanks, and must not escape by being broken
+		end := len(text)
+		if visible(text) > room {
+			end = 0
+			for i := range text { // the last blank that fits, or the first one
+				if text[i] != ' ' {
+					continue
+				}
+				if end > 0 && visible(text[:i]) > room {
+					break
+				}
+				end = i
+			}
+			if end == 0 {
+				end = len(text)
+			}
+		}
+		p.line(lead + strings.TrimRight(text[:end], " "))
+		lead, text = strings.Repeat(" ", indent), strings.TrimLeft(text[end:], " ")
+	}
+}
+
+// visible is how many columns a text takes, without the colours in it.
+func visible(s string) int {
+	n, hidden := 0, false
+	for _, r := range s {
+		switch {
+		case r == '\x1b':
+			hidden = true
+		case hidden:
+			hidden = r != 'm'
+		default:
+			n++
+		}
+	}
+	return n
 }
 
 func side(s rollback.Side, now time.Time) string {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -255,7 +254,7 @@ func (e *Env) perform(c *cli.Context, t task) (err error) {
 	}
 	changes := t.act != rollback.ActVerify && len(plan.Steps) > 1
 	if changes && !unasked {
-		if err := e.confirm(c.Context, s.scoped.Confirm, scope); err != nil {
+		if err := e.confirm(c.Context, s.scoped.Confirm, plan); err != nil {
 			return err
 		}
 	}
@@ -323,7 +322,7 @@ func (e *Env) showPlan(t task, plan *rollback.Plan, now time.Time) error {
 		}
 	} else {
 		p := e.data()
-		p.colour = e.Terminal && e.Getenv("NO_COLOR") == "" && e.Stdout == io.Writer(os.Stdout)
+		e.dress(p, e.Terminal && e.OutTerminal)
 		p.card(plan, now)
 	}
 	if t.out != "" && !e.onJenkins() { // there the library runs it
@@ -376,11 +375,39 @@ func (e *Env) askReason(ctx context.Context, t task, req *rollback.Request) erro
 
 // confirm asks before anything is touched. Where the environment says so, the service's name must be typed: a y comes too
 // easily at night, and a --yes that the shell remembers easier still. A build has no terminal; its approval is Jenkins' to ask.
-func (e *Env) confirm(ctx context.Context, byName bool, scope rollback.Scope) error {
+func (e *Env) confirm(ctx context.Context, byName bool, plan *rollback.Plan) error {
+	service := plan.Scope.Service
 	if byName {
-		return e.agree(ctx, fmt.Sprintf("Type %s to go on with %s: ", scope.Service, scope), func(text string) bool { return text == scope.Service })
+		return e.agree(ctx, fmt.Sprintf("Type %s to go on: %s: ", service, brief(plan)), func(text string) bool { return text == service })
 	}
-	return e.agree(ctx, fmt.Sprintf("Go on with %s? [y/N] ", scope), saidYes)
+	return e.agree(ctx, fmt.Sprintf("Go on: %s? [y/N] ", brief(plan)), saidYes)
+}
+
+// brief is what is agreed to, in one line of a small terminal: there, the rest of the plan may have moved out of sight.
+func brief(p *rollback.Plan) string {
+	text := p.Scope.String() + " "
+	if p.Act != rollback.ActRestart {
+		text += name(p.Current) + " → "
+	}
+	text += name(p.Target)
+	if n := len(p.Undoes); n > 0 {
+		text += fmt.Sprintf(", undoes %d", n)
+	}
+	pods := 0
+	for _, w := range p.Workloads {
+		if !w.Stamped {
+			pods += w.Pods
+		}
+	}
+	switch {
+	case p.Method == rollback.MethodRevert && p.Act == rollback.ActRun:
+		text += ", by a pull request"
+	case p.Act == rollback.ActRetag:
+		text += ", the tag only"
+	case p.Does(rollback.StepRestart) && pods > 0:
+		text += ", restarts " + count(pods, "pod", "pods")
+	}
+	return text
 }
 
 func saidYes(text string) bool { return strings.EqualFold(text, "y") || strings.EqualFold(text, "yes") }

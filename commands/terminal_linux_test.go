@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -126,19 +127,19 @@ func TestTerminal(t *testing.T) {
 		code      rollback.Exit
 		says, not []string
 	}{
-		{name: "the service's name", confirm: true, args: withReason, dialogue: []string{"Type payments to go on with payments/prod: ", "payments\n"},
+		{name: "the service's name", confirm: true, args: withReason, dialogue: []string{"Type payments to go on: payments/prod ", "payments\n"},
 			says: []string{"\x1b[32m✔ ", "█", "\x1b[1A", "production: proven"}},
 		{name: "the service's name, in spite of --yes", confirm: true, args: append(withReason, "--yes"), dialogue: []string{"Type payments", "payments\n"}},
 		{name: "not the service's name, in spite of --yes", confirm: true, args: append(withReason, "--yes"), dialogue: []string{"Type payments", "y\n"}, code: rollback.Refused, says: []string{"not confirmed"}},
 		{name: "confirm switched off for this once", confirm: true, args: append(withReason, "--yes", "--confirm=false"), not: []string{"Type payments"}},
-		{name: "blanks around it", confirm: true, args: withReason, dialogue: []string{"Type payments to go on with payments/prod: ", " payments \n"}},
+		{name: "blanks around it", confirm: true, args: withReason, dialogue: []string{"Type payments to go on: payments/prod ", " payments \n"}},
 		{name: "another name", confirm: true, args: withReason, dialogue: []string{"Type payments", "web\n"}, code: rollback.Refused, says: []string{"not confirmed", "production: not changed"}},
 		{name: "yes in place of the name", confirm: true, args: withReason, dialogue: []string{"Type payments", "yes\n"}, code: rollback.Refused, says: []string{"not confirmed"}},
-		{name: "end of input", confirm: true, args: withReason, dialogue: []string{"Type payments", "\x04"}, code: rollback.Refused, says: []string{"payments/prod: \n", "not confirmed", "production: not changed"}},
+		{name: "end of input", confirm: true, args: withReason, dialogue: []string{"Type payments", "\x04"}, code: rollback.Refused, says: []string{", restarts 5 pods: \n", "not confirmed", "production: not changed"}},
 		{name: "end of input at the reason", args: scoped("run"), dialogue: []string{"Reason, for the record: ", "\x04"}, code: rollback.Refused, says: []string{"record: \n", "no answer", "production: not changed"}},
 		{name: "^C at the reason", args: scoped("run"), dialogue: []string{"Reason, for the record: ", "\x03"}, code: rollback.Refused, says: []string{"record: ^C\n", "no answer", "production: not changed"}},
 		{name: "^C at the question", confirm: true, args: withReason, dialogue: []string{"Type payments", "\x03"}, code: rollback.Refused, says: []string{"not confirmed", "production: not changed"}},
-		{name: "yes", args: withReason, dialogue: []string{"Go on with payments/prod? [y/N] ", "YES\n"}},
+		{name: "yes", args: withReason, dialogue: []string{"? [y/N] ", "YES\n"}},
 		{name: "enter", args: withReason, dialogue: []string{"[y/N] ", "\n"}, code: rollback.Refused, says: []string{"not confirmed"}},
 		{name: "the reason is asked for", args: scoped("run"), dialogue: []string{"Reason, for the record: ", "\n", "record: Reason, for the record: ", "amounts\n", "[y/N] ", "y\n"}, says: []string{"reason    amounts"}},
 		{name: "no colours", args: withReason, env: []string{"NO_COLOR=1"}, dialogue: []string{"[y/N] ", "y\n"}, not: []string{"\x1b[32m", "\x1b[1m", "\x1b[2m"}},
@@ -177,6 +178,44 @@ func TestTerminal(t *testing.T) {
 			n.wantNothingWritten()
 			n.wantState(n.untouched())
 		})
+	}
+}
+
+// On a small terminal no word of a plan is broken, what follows stands below what it belongs to, and the question says what is
+// agreed to.
+func TestPlanFits(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{Confirm: true})
+	for _, c := range []struct{ args, says []string }{
+		{scoped("run", "--reason", "amounts"), []string{
+			"\nType payments to go on: payments/prod " + n.bad().Commit[:7] + " → " + n.good().Commit[:7] + ", undoes 1, restarts 5 pods: ",
+			"\n  steps     1. claim     lock payments/prod and write down what will be done\n                         (ConfigMap rollback-payments in prod)\n",
+			"\n  · info   cronjob/payments-report runs the target from its next start on\n           (schedule 0 6 * * *) [bystander]\n",
+		}},
+		{scoped("retag", "--to", n.Releases[1].Commit, "--reason", "amounts"), []string{"payments/prod " + n.bad().Commit[:7] + " → " + n.Releases[1].Commit[:7] + ", the tag only: "}},
+		{scoped("restart", "--reason", "amounts"), []string{"payments/prod " + n.bad().Commit[:7] + ", restarts 5 pods: "}},
+	} {
+		term, p := n.sit(call{args: c.args, columns: 80})
+		term.types("Type payments to go on: ", "\n")
+		r := term.end(p).wantExit(t, rollback.Refused)
+		r.stderr = uncoloured(r.stderr)
+		r.wantText(t, c.says...)
+		for _, l := range strings.Split(r.stderr, "\n") {
+			if utf8.RuneCountInString(l) > 80 && !strings.Contains(l, "→ ") { // what is there to be typed is left in one line
+				t.Errorf("%q is longer than the terminal is wide", l)
+			}
+		}
+	}
+}
+
+// Standard output that is a file has no colours, whoever sits in front of the rest.
+func TestPlanIntoFile(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{})
+	term, p := n.sit(call{args: scoped("plan"), columns: 60})
+	r := term.end(p).wantExit(t, 0)
+	if strings.Contains(r.stdout, "\x1b") || !strings.Contains(r.stdout, "write down what will be done (ConfigMap rollback-payments in prod)\n") {
+		t.Errorf("coloured, or broken to the width of a terminal that it is not written to:\n%s", r.stdout)
 	}
 }
 
