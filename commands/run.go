@@ -261,7 +261,7 @@ func (e *Env) perform(c *cli.Context, t task) (err error) {
 	runner := rollback.Runner{
 		World: s.world, Report: e.reporter(t.json),
 		Limits: rollback.Limits{Rollout: s.scoped.Timeout, Settle: s.scoped.Settle, Merge: waitMerge,
-			Webhook: max(s.scoped.Jenkins.Webhook, time.Nanosecond), // 0 would be the default
+			Webhook: max(s.scoped.Jenkins.Webhook, time.Nanosecond), FollowUp: max(s.scoped.Revert.Wait, time.Nanosecond), // 0 would be the default
 		},
 	}
 	var path string

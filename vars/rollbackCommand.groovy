@@ -19,7 +19,7 @@ List settings() {
         'jenkinsUrl', 'jenkinsInsecure', 'jenkinsUser', 'jenkinsTokenEnv', 'jenkinsPasswordEnv', 'jenkinsCaFile', 'jenkinsCommitParameter', 'jenkinsWebhook', 'jenkinsRollbackJob', 'jenkinsLibrary',
         'jenkinsApprove', 'jenkinsChoose', 'jenkinsSubmitter', 'jenkinsAgentNode', 'jenkinsAgentBinary', 'jenkinsAgentUrl', 'jenkinsAgentVersion',
         'jenkinsAgentSha256', 'jenkinsAgentCredentials',
-        'revertDue', 'revertLabels', 'revertReviewers', 'revertDraft', 'revertAutoMerge', 'revertMigrations',
+        'revertDue', 'revertWait', 'revertLabels', 'revertReviewers', 'revertDraft', 'revertAutoMerge', 'revertMigrations',
         'strictServices',
     ]
 }

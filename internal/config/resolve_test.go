@@ -310,6 +310,7 @@ func TestResolveWithoutFile(t *testing.T) {
 		{"jenkins.approve", "false", "built in"},
 		{"jenkins.choose", "false", "built in"},
 		{"revert.due", "1h", "built in"},
+		{"revert.wait", "15s", "built in"},
 		{"revert.labels", "rollback", "built in"},
 		{"revert.draft", "false", "built in"},
 		{"revert.autoMerge", "false", "built in"},

@@ -127,6 +127,7 @@ var Settings = complete([]Setting{
 		Example: "aws=acme-aws", Environment: true, check: checkCredential},
 
 	{Key: "revert.due", Type: Duration, Usage: "how soon after a rollback the revert must be merged", Default: "1h", Example: "1h", check: checkTimeout},
+	{Key: "revert.wait", Type: Duration, Usage: "how long a run that has recorded its rollback by tag waits for the revert pull request to be there", Default: "15s", Example: "15s", check: checkSettle},
 	{Key: "revert.labels", Type: List, Usage: "labels of the revert pull request", Default: "rollback", Example: "rollback", check: checkWord},
 	{Key: "revert.reviewers", Type: List, Usage: "reviewers beside the authors of what is undone; team:name for a team", Example: "team:platform", check: checkWord},
 	{Key: "revert.draft", Type: Bool, Usage: "open the revert pull request as a draft", Default: "false", Example: "true"},

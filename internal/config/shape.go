@@ -105,6 +105,7 @@ type Agent struct {
 // Revert says what the revert pull request looks like, and by when it must be merged.
 type Revert struct {
 	Due        time.Duration `yaml:"due"`
+	Wait       time.Duration `yaml:"wait"` // for it to be there, at the end of a rollback by tag
 	Labels     []string      `yaml:"labels"`
 	Reviewers  []string      `yaml:"reviewers"`
 	Draft      bool          `yaml:"draft"`

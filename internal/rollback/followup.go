@@ -230,7 +230,8 @@ type owing struct {
 	result chan opened // one, when the work has ended
 	cancel context.CancelFunc
 	opened
-	seen bool
+	known bool // opened is set
+	void  bool // somebody has taken the rollback back meanwhile
 }
 
 // opened is what became of the pull request.
@@ -240,13 +241,14 @@ type opened struct {
 	err  error
 }
 
-// followUpLimit bounds the work on the pull request, followUpWait how long the end of a run waits for it, and then for its
-// merge where that is wanted, and followUpTidy how much of that is left for the work to end in good order once it was told to.
-// It never delays the rollback: by the time the pods are proven it has usually long been open.
+// followUpLimit bounds the work on the pull request, from the restart on. By the time the pods are proven it has usually long
+// been open. Where it has not, the end of the run waits for it, as long as Limits says, but not before the outcome is in the
+// record and the lock is free. followUpBrief is the longest wait of a run that has failed, and followUpTidy how long the work
+// may take to end in good order once it was told to.
 const (
 	followUpLimit = 60 * time.Second
-	followUpWait  = 5 * time.Second
-	followUpTidy  = time.Second
+	followUpBrief = 2 * time.Second
+	followUpTidy  = 2 * time.Second
 	followUpTries = 3 // a revert that is repeated finds what it has made
 	followUpPause = 2 * time.Second
 )
@@ -257,7 +259,7 @@ var errSlowForge = errors.New("the forge did not answer in time")
 // followUp starts opening the revert pull request and returns at once.
 func (r *run) followUp(ctx context.Context) (Outcome, string, error) {
 	due := FollowUp{Due: r.deadline(r.survey.dues())}
-	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), followUpLimit)
+	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(followUpLimit, r.Limits.FollowUp))
 	o := &owing{due: due, result: make(chan opened, 1), cancel: cancel}
 	r.owing = o
 	req, w := r.revertRequest(), r.World
@@ -279,10 +281,11 @@ func (r *run) followUp(ctx context.Context) (Outcome, string, error) {
 	return StepPending, "", nil
 }
 
-// wait takes what became of the work. It waits no longer than ctx and followUpWait.
-func (o *owing) wait(ctx context.Context) {
+// wait takes what became of the work, after limit at the latest.
+func (o *owing) wait(ctx context.Context, limit time.Duration) {
 	defer o.cancel()
-	t := time.NewTimer(followUpWait - followUpTidy)
+	o.known = true
+	t := time.NewTimer(limit)
 	defer t.Stop()
 	select {
 	case o.opened = <-o.result:
@@ -302,12 +305,16 @@ func (o *owing) wait(ctx context.Context) {
 	}
 }
 
-// merge has the forge merge the pull request, where the configuration says so. It is asked when the pods are proven and not
-// before: the merge starts a build, and what that deploys would stand where the target is looked for.
-func (o *owing) merge(ctx context.Context, w World, accepted bool) {
-	if !w.Place.Followed.AutoMerge || w.PullRequests == nil || o.err != nil || o.res.PR.Number == 0 || o.res.PR.State != PullOpen {
-		return
-	}
+// merges tells whether the pull request still has to be merged. That is asked for when the pods are proven and not before: the
+// merge starts a build, and what that deploys would stand where the target is looked for.
+func (r *run) merges() bool {
+	o := r.owing
+	return o.known && !o.void && r.World.Place.Followed.AutoMerge && r.World.PullRequests != nil && r.done(StepVerify) &&
+		o.err == nil && o.res.PR.Number != 0 && o.res.PR.State == PullOpen
+}
+
+// merge has the forge merge the pull request.
+func (o *owing) merge(ctx context.Context, pulls PullRequests, accepted bool, limit time.Duration) {
 	if why := o.res.Unaccepted(); why != "" && !accepted {
 		o.res.Notes = append(o.res.Notes, "it is not merged by this program: "+why)
 		return
@@ -316,9 +323,9 @@ func (o *owing) merge(ctx context.Context, w World, accepted bool) {
 		o.res.Notes = append(o.res.Notes, "it is not merged by this program: look at what it changes first")
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, followUpWait)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	state, err := w.PullRequests.Merge(ctx, o.res.PR.Number, o.res.Commit)
+	state, err := pulls.Merge(ctx, o.res.PR.Number, o.res.Commit)
 	if err != nil {
 		o.res.Notes = append(o.res.Notes, "auto-merge was not possible: "+err.Error())
 		return
@@ -349,63 +356,155 @@ func (r *run) revertRequest() RevertRequest {
 	}
 }
 
-// settle waits a moment for the pull request, so that what is owed is known. It is called once, before the record is written.
-func (r *run) settle(ctx context.Context) {
+// peek takes what became of the pull request, where that is known by now, so that it is in the record from its last word on.
+func (r *run) peek() {
+	o := r.owing
+	if o == nil || o.known {
+		return
+	}
+	select {
+	case o.opened = <-o.result:
+		o.known = true
+		r.account()
+	default:
+	}
+}
+
+// settle brings the follow-up to its end, when the outcome of the run is in the record and the lock is free: what is waited for
+// here delays nobody who has to act. What is learned goes into the record by a write of its own.
+func (r *run) settle(ctx context.Context, limit time.Duration) {
 	o := r.owing
 	if o == nil {
 		return
 	}
-	if !o.seen {
-		o.seen = true
-		o.wait(ctx)
-		if r.done(StepVerify) {
-			o.merge(ctx, r.World, slices.Contains(r.plan.Accepted, migrations))
+	if !o.known {
+		o.wait(ctx, limit)
+		r.account()
+		r.amend(ctx) // before the merge: it must be known that the rollback still stands
+	}
+	if ctx.Err() == nil && r.merges() {
+		o.merge(ctx, r.World.PullRequests, slices.Contains(r.plan.Accepted, migrations), limit)
+		r.account()
+	}
+	r.tell()
+	r.amend(ctx)
+}
+
+// account says what became of the pull request, where it is owed and in the step that opened it.
+func (r *run) account() {
+	o := r.owing
+	outcome, detail := StepDone, ""
+	switch {
+	case o.err != nil:
+		outcome, detail = StepPending, o.err.Error()
+		var conflict *RevertConflict
+		if errors.As(o.err, &conflict) {
+			o.due.URL, o.due.PR = conflict.PR.URL, conflict.PR.Number
 		}
-		e := Event{Type: "followup.opened", Data: map[string]any{"due": o.due.Due}}
-		outcome := StepDone
-		switch {
-		case o.err != nil:
-			outcome = StepPending
-			e.Type, e.Error = "followup.owed", o.err.Error()
-			r.note("the revert pull request is still owed: %s", o.err)
-			var conflict *RevertConflict
-			if errors.As(o.err, &conflict) {
-				o.due.URL, o.due.PR = conflict.PR.URL, conflict.PR.Number
-				for _, f := range conflict.Facts() {
-					r.note("  %s", f)
+	case o.res.Outcome == RevertAlready:
+		o.due.Done, o.due.URL, o.due.PR = true, o.res.PR.URL, o.res.PR.Number
+		outcome, detail = StepAlready, "the branch does not hold what is undone any more"
+	default:
+		o.due.URL, o.due.PR = o.res.PR.URL, o.res.PR.Number
+		if o.res.Outcome == RevertAdopted {
+			outcome = StepAlready
+		}
+		o.due.Done = o.res.PR.State == PullMerged
+		detail = o.how() + " " + o.res.PR.URL
+	}
+	for i := range r.outcome {
+		if s := &r.outcome[i]; s.Name == StepFollowUp {
+			s.Outcome, s.Detail = outcome, detail
+		}
+	}
+}
+
+// how is what became of a pull request that is there.
+func (o *owing) how() string {
+	if o.due.Done {
+		return string(o.res.Outcome) + " and merged"
+	}
+	return string(o.res.Outcome)
+}
+
+// tell says what became of the pull request.
+func (r *run) tell() {
+	o := r.owing
+	e := Event{Type: "followup.opened", Data: map[string]any{"due": o.due.Due}}
+	switch {
+	case o.err != nil:
+		e.Type, e.Error = "followup.owed", o.err.Error()
+		r.note("the revert pull request is still owed: %s", o.err)
+		var conflict *RevertConflict
+		if errors.As(o.err, &conflict) {
+			for _, f := range conflict.Facts() {
+				r.note("  %s", f)
+			}
+		}
+	case o.res.Outcome == RevertAlready:
+		e.Text = "the branch does not hold what is undone any more"
+		r.note("the revert: %s", e.Text)
+	default:
+		e.Text = o.how() + " " + o.res.PR.URL
+		r.note("revert pull request %s: %s", o.how(), o.res.PR.URL)
+		if o.res.Unverified != "" {
+			r.note("  it is not known to be the exact inverse: %s", o.res.Unverified)
+		}
+		for _, n := range o.res.Notes {
+			r.note("  %s", n)
+		}
+	}
+	if err := r.log(e); err != nil && !r.dumb {
+		r.dumb = true
+		r.note("the journal cannot be written any more (%s); going on without it", err)
+	}
+}
+
+// amend writes down what was learned of the pull request since the record's last word. Nobody holds the lock any more, so
+// somebody else may have written meanwhile: only what is about this pull request is changed.
+func (r *run) amend(ctx context.Context) {
+	o := r.owing
+	if !r.written {
+		return
+	}
+	limit := recordGrace
+	if ctx.Err() != nil {
+		limit = lookGrace
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	defer cancel()
+	err := r.keeper.amend(ctx, func(rec *Record) (changed bool) {
+		rec.Owed = slices.Clone(rec.Owed)
+		ours := rec.Last != nil && rec.Last.ID == r.entry.ID
+		for i := range rec.Owed {
+			f := &rec.Owed[i]
+			was := *f
+			switch {
+			case f.Rollback == r.entry.ID && f.Kind == OwedRevert && f.Of == 0:
+				if o.due.PR != 0 && (f.PR == 0 || f.PR == o.due.PR) {
+					f.PR, f.URL, f.Done = o.due.PR, o.due.URL, f.Done || o.due.Done
 				}
+				o.void = f.Void != ""
+			case ours && r.settled(*f):
+				f.Void = r.entry.ID
 			}
-		case o.res.Outcome == RevertAlready:
-			o.due.Done, o.due.URL, o.due.PR = true, o.res.PR.URL, o.res.PR.Number
-			e.Text, outcome = "the branch does not hold what is undone any more", StepAlready
-			r.note("the revert: %s", e.Text)
-		default:
-			o.due.URL, o.due.PR = o.res.PR.URL, o.res.PR.Number
-			how := string(o.res.Outcome)
-			if o.res.Outcome == RevertAdopted {
-				outcome = StepAlready
-			}
-			if o.res.PR.State == PullMerged {
-				o.due.Done, how = true, how+" and merged"
-			}
-			e.Text = how + " " + o.res.PR.URL
-			r.note("revert pull request %s: %s", how, o.res.PR.URL)
-			if o.res.Unverified != "" {
-				r.note("  it is not known to be the exact inverse: %s", o.res.Unverified)
-			}
-			for _, n := range o.res.Notes {
-				r.note("  %s", n)
+			changed = changed || *f != was
+		}
+		if !ours || rec.Last.State != r.entry.State {
+			return changed
+		}
+		e := *rec.Last
+		e.Steps = slices.Clone(e.Steps)
+		for _, now := range r.outcome {
+			if i := slices.IndexFunc(e.Steps, func(s StepState) bool { return s.Name == now.Name }); now.Name == StepFollowUp && i >= 0 && e.Steps[i] != now {
+				e.Steps[i], changed = now, true
 			}
 		}
-		for i := range r.outcome {
-			if s := &r.outcome[i]; s.Name == StepFollowUp {
-				s.Outcome, s.Detail = outcome, cmp.Or(e.Error, e.Text)
-			}
-		}
-		if err := r.log(e); err != nil && !r.dumb {
-			r.dumb = true
-			r.note("the journal cannot be written any more (%s); going on without it", err)
-		}
+		rec.Last = &e
+		return changed
+	})
+	if err != nil && o.due.PR != 0 {
+		r.note("the record could not be told of the pull request (%s): it stays owed there until a run finds the pull request", err)
 	}
 }
 
@@ -416,6 +515,9 @@ func (r *run) nextOwed() []string {
 		return nil
 	}
 	by := o.due.Due.UTC().Format("15:04 UTC")
+	if o.void && o.due.URL != "" {
+		return []string{"this rollback was taken back by somebody meanwhile; close its revert, or it undoes the code all the same: " + o.due.URL}
+	}
 	if o.due.URL != "" && o.err == nil {
 		if o.auto {
 			return []string{fmt.Sprintf("the revert merges by itself when nothing is missing any more; see that it does by %s: %s", by, o.due.URL)}

@@ -153,6 +153,7 @@ func baseline(t *testing.T) (took, restart time.Duration) {
 // A forge that is down, refuses, conflicts or hangs costs the rollback nothing, and what is owed is written down.
 func TestForgeInTrouble(t *testing.T) {
 	took, restart := baseline(t)
+	wait := DefaultLimits().FollowUp
 	conflict := &RevertConflict{Range: Range{Commit(commitOf(c)), Commit(commitOf(d))}, Base: "main", Head: Commit(commitOf(d)), Files: []ConflictFile{{Path: "pay.go"}}, Commands: []string{"git fetch origin main", "git switch -c x"}}
 	byRange := "open the revert by 01:00 UTC: rollback revert --service payments --environment prod --to " + commitOf(c) + " --from " + commitOf(d) + " --reason 'errors'"
 	type trouble struct {
@@ -168,12 +169,12 @@ func TestForgeInTrouble(t *testing.T) {
 	list := []trouble{
 		{"conflict", func(f *forge) { f.conflict = conflict }, nil, 0, 0, []string{"the revert conflicts; make it by hand by 01:00 UTC:", "git fetch origin main", "git switch -c x"}, "conflicts with what came later", "revert-conflict"},
 		{"not on the branch", func(f *forge) { f.stranger = &NotOnBranch{Commit: Commit(commitOf(d)), Branch: "main"} }, nil, 0, 0, []string{"undo by hand, by 01:00 UTC, what brought ddddddd into production: commit ddddddd is not on main"}, "is not on main", "not-on-branch"},
-		{"slow", func(f *forge) { f.slow = 40 * time.Second }, nil, 0, followUpWait, []string{byRange}, "did not answer in time", ""},
-		{"slow and deaf", func(f *forge) { f.slow, f.deaf = 10*time.Minute, true }, nil, 0, followUpWait, []string{byRange}, "did not answer in time", ""},
-		{"down, then slow", func(f *forge) { f.slow = 40 * time.Second }, []*fault{{op: "Revert", do: refuse, kind: Unreachable, times: 1}}, 0, followUpWait, []string{byRange}, string(Unreachable), ""},
+		{"slow", func(f *forge) { f.slow = 40 * time.Second }, nil, 0, wait, []string{byRange}, "did not answer in time", ""},
+		{"slow and deaf", func(f *forge) { f.slow, f.deaf = 10*time.Minute, true }, nil, 0, wait + followUpTidy, []string{byRange}, "did not answer in time", ""},
+		{"down, then slow", func(f *forge) { f.slow = 40 * time.Second }, []*fault{{op: "Revert", do: refuse, kind: Unreachable, times: 1}}, 0, wait, []string{byRange}, string(Unreachable), ""},
 		{"the commits hang", nil, []*fault{{op: "Recent", do: hang, times: -1}}, asideLimit, 0, []string{"merge the revert by 01:00 UTC"}, "", "commits-unread"},
 		{"what would be undone hangs", nil, []*fault{{op: "Foresee", do: hang, times: -1}}, asideLimit, 0, []string{"merge the revert by 01:00 UTC"}, "", "forge-unread"},
-		{"everything hangs", func(f *forge) { f.slow = time.Hour }, []*fault{{op: "Recent", do: hang, times: -1}, {op: "Foresee", do: hang, times: -1}}, asideLimit, followUpWait, []string{byRange}, "did not answer in time", "forge-unread"},
+		{"everything hangs", func(f *forge) { f.slow = time.Hour }, []*fault{{op: "Recent", do: hang, times: -1}, {op: "Foresee", do: hang, times: -1}}, asideLimit, wait, []string{byRange}, "did not answer in time", "forge-unread"},
 		{"the builds hang", nil, []*fault{{op: "InFlight", do: hang, times: -1}}, asideLimit, 0, []string{"merge the revert by 01:00 UTC"}, "", "builds-unread"},
 	}
 	for _, k := range []CallKind{NotFound, Denied, Expired, Throttled, Conflict, Unreachable, Broken, ServerFault, Rejected} {
@@ -199,6 +200,9 @@ func TestForgeInTrouble(t *testing.T) {
 				}
 				if got := p.lasted.Sub(p.stepAt(StepVerify)); got > tt.end {
 					t.Errorf("ended %s after the proof", got)
+				}
+				if got := p.stepAt(StepRecord).Sub(p.stepAt(StepVerify)); got > 0 { // nobody waits for the record but the next who has to act
+					t.Errorf("recorded %s after the proof", got)
 				}
 				for i, want := range tt.next {
 					if i >= len(res.Next) || !strings.HasPrefix(res.Next[i], want) {
@@ -230,6 +234,108 @@ func TestForgeInTrouble(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A forge that takes its time does not hold the record up: that has its last word and no lock when the pods are proven, and
+// learns of the pull request when it is there.
+func TestFollowUpSettlesAfterTheRecord(t *testing.T) {
+	took, restart := baseline(t)
+	for _, tt := range []struct {
+		name    string
+		late    time.Duration // after the proof
+		limit   time.Duration
+		prepare func(w *world)
+		meet    func(w *world, p *process) // when the pull request is opened, with the record as it is by then
+		pr      int
+		next    string
+		notes   string
+		merges  int
+	}{
+		{name: "in time", late: 5 * time.Second, pr: 10, next: "merge the revert by 01:00 UTC: "},
+		{name: "longer than the work may take elsewhere", late: 3 * time.Minute, limit: 5 * time.Minute, pr: 10, next: "merge the revert by 01:00 UTC: "},
+		{name: "too late", late: 5 * time.Second, limit: time.Second, next: "open the revert by 01:00 UTC: ", notes: "did not answer in time"},
+		{name: "not waited for", late: 5 * time.Second, limit: time.Nanosecond, next: "open the revert by 01:00 UTC: ", notes: "did not answer in time"},
+		{name: "merged", late: 5 * time.Second, prepare: func(w *world) { w.place.Followed.AutoMerge = true }, pr: 10, next: "to take this back", notes: "opened and merged", merges: 1},
+		{name: "somebody else writes", late: 5 * time.Second, meet: func(w *world, _ *process) { w.edit(func(r *Record) { r.Freeze = &Freeze{} }) }, pr: 10, next: "merge the revert by 01:00 UTC: "},
+		{
+			name: "somebody takes it back", late: 5 * time.Second, prepare: func(w *world) { w.place.Followed.AutoMerge = true },
+			meet: func(w *world, _ *process) {
+				w.edit(func(r *Record) {
+					r.Owed[0].Void = "later"
+					r.History, r.Last = []Summary{summary(*r.Last)}, &Entry{ID: "later", Kind: KindUndo, State: Running}
+					r.Lock = &Lock{Run: "later"}
+				})
+			},
+			pr: 10, next: "this rollback was taken back by somebody meanwhile; close its revert, or it undoes the code all the same: https://github.acme.example/acme/payments/pull/10",
+		},
+		{name: "the answer is lost", late: 5 * time.Second, meet: func(_ *world, p *process) { p.faults = []*fault{{op: "Write", do: lose}} }, pr: 10, next: "merge the revert by 01:00 UTC: "},
+		{name: "a moment's trouble", late: 5 * time.Second, meet: func(_ *world, p *process) {
+			p.faults = []*fault{{op: "Write", do: refuse, kind: ServerFault, times: 3}, {op: "Read", do: refuse, kind: ServerFault, times: 2}}
+		}, pr: 10, next: "merge the revert by 01:00 UTC: "},
+		{name: "refused", late: 5 * time.Second, meet: func(_ *world, p *process) {
+			p.faults = []*fault{{op: "Write", do: refuse, kind: Denied, times: -1}}
+		}, next: "merge the revert by 01:00 UTC: ", notes: "the record could not be told of the pull request"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inForge(t, func(t *testing.T, w *world, f *forge) {
+				if tt.prepare != nil {
+					tt.prepare(w)
+				}
+				f.slow = took - restart + tt.late
+				p := w.process("ann")
+				p.limits.FollowUp = tt.limit
+				var between Record
+				w.before = func(by *process, op string) {
+					if op == "Revert" {
+						if between = w.decode(); tt.meet != nil {
+							tt.meet(w, by)
+						}
+					}
+				}
+				res := mustRun(t, p, toPrevious)
+				if proof := p.stepAt(StepVerify); p.stepAt(StepRecord) != proof {
+					t.Errorf("recorded at %s, proven at %s", p.stepAt(StepRecord), proof)
+				}
+				if tt.pr != 0 && (between.Lock != nil || between.Last.State != Mitigated || len(between.Open()) != 1 || between.Owed[0].PR != 0) {
+					t.Errorf("while the pull request is opened: %+v, lock %v, owed %+v", between.Last, between.Lock, between.Owed)
+				}
+				rec := w.stored()
+				if o := rec.Owed[0]; o.PR != tt.pr || o.Done != (tt.merges > 0) || o.Void != "" && tt.meet == nil {
+					t.Errorf("owed %+v", o)
+				}
+				if tt.name == "somebody takes it back" && (rec.Lock == nil || rec.Last.ID != "later" || rec.Owed[0].Void != "later") {
+					t.Errorf("the other one's record: %+v", rec)
+				}
+				if tt.name == "somebody else writes" && rec.Freeze == nil {
+					t.Error("what the other one wrote is gone")
+				}
+				if last := rec.Last; tt.pr != 0 && last.ID == res.Run && last.Steps[4].Outcome != StepDone || res.Steps[4].Outcome == StepDone != strings.HasPrefix(res.PullRequest, "https") {
+					t.Errorf("steps %+v", rec.Last.Steps)
+				}
+				if len(res.Next) == 0 || !strings.HasPrefix(res.Next[0], tt.next) || !strings.Contains(strings.Join(p.notes, "\n"), tt.notes) {
+					t.Errorf("next %q, notes %q", res.Next, p.notes)
+				}
+				if p.asked("Merge ") != tt.merges || tt.merges > 0 && p.callAt("Merge ").Before(p.stepAt(StepRecord)) {
+					t.Errorf("the merge was asked for %d times", p.asked("Merge "))
+				}
+			})
+		})
+	}
+	// A signal meanwhile ends it at once, and what is done is done.
+	inForge(t, func(t *testing.T, w *world, f *forge) {
+		f.slow = time.Hour
+		p := w.process("ann")
+		w.after = func(_ *process, op string) {
+			if op == "journal step.outcome record" {
+				p.stopped = time.Now()
+				p.stop(ErrInterrupted)
+			}
+		}
+		mustRun(t, p, toPrevious)
+		if took := p.lasted.Sub(p.stopped); took > followUpTidy || w.stored().Last.State != Mitigated {
+			t.Errorf("ended %s after the signal", took)
+		}
+	})
 }
 
 // Without a record nobody writes down what is owed, but it is opened and said all the same.

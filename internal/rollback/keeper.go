@@ -189,6 +189,32 @@ func (k *keeper) finish(ctx context.Context, change func(*Record), owe func([]Fo
 	return err
 }
 
+// amend changes the record after the last word, on top of what others wrote since. change tells whether there was anything to
+// change; it is called anew for each record that is found.
+func (k *keeper) amend(ctx context.Context, change func(*Record) bool) error {
+	for {
+		rec := k.rec
+		if !change(&rec) {
+			return nil
+		}
+		version, err := k.records.Write(ctx, rec, k.version)
+		if err == nil {
+			k.rec, k.version = rec, version
+			return nil
+		}
+		if !passing(err) || ctx.Err() != nil {
+			return err
+		}
+		theirs, version, readErr := k.records.Read(ctx, k.scope) // an answer that was lost looks like somebody else
+		if readErr == nil {
+			k.rec, k.version = theirs, version
+		}
+		if !pause(ctx, 200*time.Millisecond) {
+			return err
+		}
+	}
+}
+
 // write stores the record. On a conflict it looks who wrote: if the lock is still ours, our part goes on top of what the
 // other wrote; if not, the run has lost it.
 func (k *keeper) write(ctx context.Context) error {

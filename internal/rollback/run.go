@@ -69,6 +69,9 @@ type Limits struct {
 	Build   time.Duration // for the build of the merge commit
 	Image   time.Duration // for its image, after the build
 	Slow    time.Duration // between two looks at a pull request, a build or an image
+	// FollowUp is how long the end of a run by tag waits for its revert pull request, when all else is written down, and for the
+	// merge of it where that is wanted.
+	FollowUp time.Duration
 	// Patience is how long each trouble of a pod may last; nil for the table of the same name.
 	Patience map[string]time.Duration
 }
@@ -78,6 +81,7 @@ func DefaultLimits() Limits {
 	return Limits{
 		Rollout: 10 * time.Minute, Settle: 10 * time.Second, Poll: 2 * time.Second, Retry: time.Second,
 		Webhook: time.Minute, Build: time.Hour, Image: 2 * time.Minute, Slow: 5 * time.Second,
+		FollowUp: 15 * time.Second,
 	}
 }
 
@@ -106,7 +110,7 @@ func (l Limits) complete() Limits {
 	for _, x := range []struct {
 		limit *time.Duration
 		built time.Duration
-	}{{&l.Webhook, d.Webhook}, {&l.Build, d.Build}, {&l.Image, d.Image}, {&l.Slow, d.Slow}} {
+	}{{&l.Webhook, d.Webhook}, {&l.Build, d.Build}, {&l.Image, d.Image}, {&l.Slow, d.Slow}, {&l.FollowUp, d.FollowUp}} {
 		if *x.limit <= 0 {
 			*x.limit = x.built
 		}
@@ -142,6 +146,7 @@ type run struct {
 	unsure  bool   // the answer to moving the tag was lost
 	stamped bool   // at least one workload was restarted likewise
 	claimed bool
+	written bool // the outcome is in the record, and the lock released
 	dumb    bool // the journal failed after production was touched; said once
 	owing   *owing
 	branch  branch
@@ -188,16 +193,16 @@ func (rn Runner) Run(ctx context.Context, s *Survey, p *Plan) (*Result, error) {
 	for i, step := range p.Steps {
 		// What is left after the proof is to write it down: that is done even if the run is told to stop.
 		if ctx.Err() != nil && (step.Name != StepRecord || errors.Is(context.Cause(ctx), errLockLost)) {
-			return r.end(step, r.stopped(ctx))
+			return r.end(ctx, step, r.stopped(ctx))
 		}
 		act, known := acts[step.Name]
 		if !known {
-			return r.end(step, &Error{Exit: r.exit(), What: fmt.Sprintf("the plan has a step %q that this program does not know", step.Name)})
+			return r.end(ctx, step, &Error{Exit: r.exit(), What: fmt.Sprintf("the plan has a step %q that this program does not know", step.Name)})
 		}
 		r.step(step, StepState{Name: step.Name, Outcome: StepStarted, At: time.Now().UTC()})
 		if err := r.journal(Event{Type: "step.intent", Step: step.Name, Text: step.Text}); err != nil {
 			r.step(step, StepState{Name: step.Name, Outcome: StepFailed, At: time.Now().UTC(), Detail: err.Error()}) // what was begun is ended
-			return r.end(step, err)
+			return r.end(ctx, step, err)
 		}
 		outcome, detail, err := act(ctx)
 		if err != nil {
@@ -222,7 +227,7 @@ func (rn Runner) Run(ctx context.Context, s *Survey, p *Plan) (*Result, error) {
 			err = logErr
 		}
 		if err != nil {
-			return r.end(step, err)
+			return r.end(ctx, step, err)
 		}
 		switch next := i + 1; {
 		case step.Name == StepRecord, next < len(p.Steps) && p.Steps[next].Name == StepRecord:
@@ -235,7 +240,7 @@ func (rn Runner) Run(ctx context.Context, s *Survey, p *Plan) (*Result, error) {
 			r.keeper.update(r.entryInto)
 		}
 	}
-	return r.end(Step{}, nil)
+	return r.end(ctx, Step{}, nil)
 }
 
 func (r *run) log(e Event) error {
@@ -606,7 +611,6 @@ func (r *run) restart(ctx context.Context) (Outcome, string, error) {
 // record writes the outcome and releases the lock.
 func (r *run) record(ctx context.Context) (Outcome, string, error) {
 	if r.World.Records == nil {
-		r.settle(ctx)
 		return StepAlready, "no record is kept", nil
 	}
 	act, done := acting(ctx, grace)
@@ -626,7 +630,7 @@ func (r *run) record(ctx context.Context) (Outcome, string, error) {
 	default:
 		r.entry.State = Mitigated
 	}
-	r.settle(ctx)
+	r.peek()
 	err := r.keeper.finish(act, func(rec *Record) {
 		r.entryInto(rec)
 		rec.Lock = nil
@@ -643,7 +647,7 @@ func (r *run) record(ctx context.Context) (Outcome, string, error) {
 			}
 		}
 	}, r.owe)
-	r.claimed = false // whatever came of it, there is nothing left to try
+	r.claimed, r.written = false, err == nil // whatever came of it, there is nothing left to try
 	if err != nil {
 		exit := Pending
 		if !r.done(StepVerify) {
@@ -685,12 +689,12 @@ func (r *run) done(step string) bool {
 }
 
 // end makes the result, whatever happened, and leaves record and journal in good order.
-func (r *run) end(step Step, err error) (*Result, error) {
+func (r *run) end(ctx context.Context, step Step, err error) (*Result, error) {
 	p := r.plan
 	if err != nil && r.entry != nil {
-		settle, stop := context.WithTimeout(context.Background(), lookGrace)
-		r.settle(settle)
-		err = r.lookAround(settle, err)
+		r.peek()
+		look, stop := context.WithTimeout(context.Background(), lookGrace)
+		err = r.lookAround(look, err)
 		stop()
 	}
 	if err != nil && r.claimed {
@@ -701,21 +705,28 @@ func (r *run) end(step Step, err error) (*Result, error) {
 		case ExitOf(err) == Pending:
 			state = Waiting
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), recordGrace)
+		last, cancel := context.WithTimeout(context.Background(), recordGrace)
 		defer cancel()
 		r.entry.State = state
 		r.entry.EndedAt = time.Now().UTC()
-		werr := r.keeper.finish(ctx, func(rec *Record) {
+		werr := r.keeper.finish(last, func(rec *Record) {
 			r.entryInto(rec)
 			rec.Lock = nil
 		}, r.owe)
 		if werr != nil && !errors.Is(werr, errLockLost) { // a lost lock is somebody else's record by now
 			r.note("the record could not be written (%s): the lock stays until it expires, %s after the last heartbeat", werr, Span(LockExpiry))
 		}
+		r.written = werr == nil
 	}
+	ended := time.Now().UTC() // what is still waited for concerns production no more
+	limit := r.Limits.FollowUp
+	if err != nil { // somebody has to act now, on what comes next
+		limit = min(limit, followUpBrief)
+	}
+	r.settle(ctx, limit)
 	res := &Result{
 		SchemaVersion: ResultVersion, Run: p.ID, Scope: p.Scope, Act: p.Act, From: Target{Digest: p.Current.Digest, Commit: p.Current.Commit, Tags: p.Current.Tags, PushedAt: p.Current.PushedAt},
-		To: r.target(), TagDigest: r.tagNow, Steps: r.outcome, Proofs: r.proofs, StartedAt: r.started.UTC(), EndedAt: time.Now().UTC(),
+		To: r.target(), TagDigest: r.tagNow, Steps: r.outcome, Proofs: r.proofs, StartedAt: r.started.UTC(), EndedAt: ended,
 	}
 	if r.entry != nil && r.entry.From.Digest != "" {
 		res.From = r.entry.From
@@ -723,7 +734,7 @@ func (r *run) end(step Step, err error) (*Result, error) {
 	switch {
 	case r.entry != nil && r.entry.Merge.URL != "":
 		res.PullRequest = r.entry.Merge.URL
-	case r.owing != nil && r.owing.seen:
+	case r.owing != nil:
 		res.PullRequest = r.owing.due.URL
 	}
 	if err == nil {
