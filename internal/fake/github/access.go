@@ -157,6 +157,9 @@ func (c *call) admit() *answer {
 	s.talk.Lock()
 	defer s.talk.Unlock()
 	if c.op.ID != "rate-limit/get" && !s.rate.take(s.options.Now()) {
+		if c.op.ID == "graphql" { // https://github.com/yanyongyu/githubkit/issues/271
+			return ok(obj{"errors": []obj{{"type": "RATE_LIMIT", "code": "graphql_rate_limit", "message": "API rate limit already exceeded for user ID 1."}}})
+		}
 		return fail(http.StatusForbidden, "API rate limit exceeded for user ID %d. If you reach out to GitHub Support for help, please include the request ID.", 1)
 	}
 	return nil
@@ -192,20 +195,21 @@ func (l *rateLimit) take(now time.Time) bool {
 	return true
 }
 
-func (l *rateLimit) headers(h http.Header, now time.Time) {
+func (l *rateLimit) headers(h http.Header, now time.Time, graphql bool) {
 	l.roll(now)
 	h.Set("X-RateLimit-Limit", strconv.Itoa(l.limit))
 	h.Set("X-RateLimit-Remaining", strconv.Itoa(l.limit-l.used))
 	h.Set("X-RateLimit-Used", strconv.Itoa(l.used))
 	h.Set("X-RateLimit-Reset", strconv.FormatInt(l.reset.Unix(), 10))
-	h.Set("X-RateLimit-Resource", "core")
+	h.Set("X-RateLimit-Resource", map[bool]string{true: "graphql", false: "core"}[graphql])
 }
 
 func (l *rateLimit) json() obj {
 	return obj{"limit": l.limit, "used": l.used, "remaining": l.limit - l.used, "reset": l.reset.Unix()}
 }
 
-// RateLimit sets how many requests are left until reset; beyond it they are refused with 403, X-RateLimit-Remaining 0.
+// RateLimit sets how many requests are left until reset; beyond it they are refused with 403, by GraphQL with an error in an
+// answer of 200, and with X-RateLimit-Remaining 0.
 func (s *Server) RateLimit(remaining int, reset time.Time) {
 	s.talk.Lock()
 	defer s.talk.Unlock()
@@ -214,17 +218,22 @@ func (s *Server) RateLimit(remaining int, reset time.Time) {
 }
 
 // SecondaryLimit refuses matching requests (op as in fake.Fault) as GitHub does when it is asked too much at once, with status
-// 403 or 429 and Retry-After: the next times requests, or all with 0.
+// 403 or 429 and Retry-After: the next times requests, or all with 0. GraphQL may say it with status 200, too.
 // https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api#about-secondary-rate-limits
+// https://docs.github.com/graphql/overview/rate-limits-and-query-limits-for-the-graphql-api#secondary-rate-limits
 func (s *Server) SecondaryLimit(op string, status int, retryAfter time.Duration, times int) {
+	const said = `"message":"You have exceeded a secondary rate limit. Please wait a few minutes before you try again."`
+	body := `{"documentation_url":"https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api#about-secondary-rate-limits",` + said + `}`
+	if status == http.StatusOK {
+		body = `{"errors":[{` + said + `}]}`
+	}
 	s.Inject(fake.Fault{
 		Op: op, Status: status, Times: times,
 		Header: http.Header{
 			"Content-Type": {"application/json; charset=utf-8"},
 			"Retry-After":  {strconv.Itoa(int(retryAfter / time.Second))},
 		},
-		Body: `{"documentation_url":"https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api#about-secondary-rate-limits",` +
-			`"message":"You have exceeded a secondary rate limit. Please wait a few minutes before you try again."}`,
+		Body: body,
 	})
 }
 

@@ -150,6 +150,10 @@ func TestLimits(t *testing.T) {
 	if !strings.Contains(got.text, "API rate limit exceeded") {
 		t.Error(got.text)
 	}
+	got = c.want(200, "POST", "/graphql", obj{"query": "{viewer{login}}"}) // GraphQL says it inside
+	equal(t, "type", got.at("errors", 0, "type"), any("RATE_LIMIT"))
+	equal(t, "remaining", got.header.Get("X-RateLimit-Remaining"), "0")
+	equal(t, "resource", got.header.Get("X-RateLimit-Resource"), "graphql")
 	c.want(200, "GET", "/rate_limit", nil)
 	c.s.RateLimit(100, reset)
 	c.s.SecondaryLimit("repos/get", 429, 3*time.Second, 1)
@@ -158,6 +162,12 @@ func TestLimits(t *testing.T) {
 	c.want(200, "GET", payments, nil)
 	c.s.SecondaryLimit("graphql:*", 403, time.Second, 1)
 	c.want(403, "POST", "/graphql", obj{"query": "{viewer{login}}"})
+	c.s.SecondaryLimit("graphql:*", 200, time.Second, 1)
+	got = c.want(200, "POST", "/graphql", obj{"query": "{viewer{login}}"})
+	equal(t, "Retry-After", got.header.Get("Retry-After"), "1")
+	if text, _ := got.at("errors", 0, "message").(string); !strings.Contains(text, "secondary rate limit") {
+		t.Error(got.text)
+	}
 	c.want(200, "POST", "/graphql", obj{"query": "{viewer{login}}"})
 	c.s.Fail("git/create-ref", 422, "Reference already exists", 1)
 	c.want(422, "POST", payments+"/git/refs", obj{})
@@ -166,7 +176,7 @@ func TestLimits(t *testing.T) {
 	c.s.Clear()
 	c.want(200, "GET", payments+"/pulls", nil)
 	equal(t, "counted", c.s.Count("pulls/*"), 2)
-	equal(t, "counted", c.s.Count("graphql:viewer"), 2)
+	equal(t, "counted", c.s.Count("graphql:viewer"), 4)
 }
 
 func TestRenamed(t *testing.T) {

@@ -23,7 +23,7 @@ func (c *call) queryRoot(x *executor) record {
 			return x.user(c.who.login)
 		case "user":
 			u := c.s.users[strings.ToLower(a["login"].(string))]
-			if u == nil {
+			if u == nil || u.gone {
 				return gqlNotFound("Could not resolve to a User with the login of '%s'.", a["login"])
 			}
 			return x.user(u.login)
@@ -105,10 +105,13 @@ func (x *executor) node(id string) any {
 	case "PR", "I":
 		n, err := strconv.Atoi(key)
 		if i := r.issues[n]; err == nil && i != nil && i.kind() == kind {
-			if i.pull != nil {
-				return x.pull(r, i.pull)
+			if i.pull == nil {
+				return x.issue(r, i)
 			}
-			return x.issue(r, i)
+			if no := x.may("pull_requests:read"); no != nil {
+				return no
+			}
+			return x.pull(r, i.pull)
 		}
 	}
 	return none
@@ -126,6 +129,9 @@ func (x *executor) user(login string) any {
 		return nil
 	}
 	u := x.c.s.user(login)
+	if u.gone {
+		return nil
+	}
 	kind := "User"
 	if u.bot {
 		kind = "Bot"
@@ -435,7 +441,7 @@ func (x *executor) ref(r *Repository, full string) any {
 		case "repository":
 			return x.repository(r)
 		case "associatedPullRequests":
-			list := slices.DeleteFunc(r.pulls(), func(p *pull) bool { return p.head != branch })
+			list := slices.DeleteFunc(r.pulls(), func(p *pull) bool { return !p.from(branch) })
 			return x.pulls(r, list, a)
 		case "branchProtectionRule":
 			return x.protection(r, branch)
@@ -794,14 +800,19 @@ func (x *executor) pulls(r *Repository, list []*pull, a obj) connection {
 	if one, ok := a["states"].(string); ok {
 		states = []any{one}
 	}
-	if order, ok := a["orderBy"].(obj); ok && order["direction"] == "DESC" {
-		list = slices.Clone(list)
-		slices.Reverse(list)
+	if order, ok := a["orderBy"].(obj); ok {
+		list = slices.Clone(list) // by creation, the oldest first
+		if order["field"] == "UPDATED_AT" {
+			slices.SortStableFunc(list, func(a, b *pull) int { return a.updated.Compare(b.updated) })
+		}
+		if order["direction"] == "DESC" {
+			slices.Reverse(list)
+		}
 	}
 	var out []any
 	for _, p := range list {
 		base, hasBase := a["baseRefName"].(string)
-		head, hasHead := a["headRefName"].(string)
+		head, hasHead := a["headRefName"].(string) // a branch of that name in a fork is one, too
 		if hasBase && p.base != base || hasHead && p.head != head || len(states) > 0 && !slices.Contains(states, any(p.stateName())) {
 			continue
 		}
@@ -908,14 +919,33 @@ func (x *executor) pull(r *Repository, p *pull) any {
 			}
 			return p.baseSHA
 		case "headRef":
+			if p.fork != "" {
+				return missing("PullRequest", "headRef of a fork")
+			}
 			return branch(p.head)
 		case "baseRef":
 			return branch(p.base)
-		case "headRepository", "baseRepository":
+		case "baseRepository":
+			return x.repository(r)
+		case "headRepository":
+			switch {
+			case p.forkGone:
+				return nil
+			case p.fork != "":
+				return x.repository(p.forked(r))
+			}
 			return x.repository(r)
 		case "headRepositoryOwner":
+			switch {
+			case p.forkGone:
+				return nil
+			case p.fork != "":
+				return x.user(p.fork)
+			}
 			return x.owner(r)
-		case "isCrossRepository", "maintainerCanModify":
+		case "isCrossRepository":
+			return p.fork != ""
+		case "maintainerCanModify":
 			return false
 		case "autoMergeRequest":
 			return x.autoMerge(r, p)

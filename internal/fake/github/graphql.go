@@ -18,7 +18,8 @@ type gqlRequest struct {
 	OperationName string
 }
 
-// topFields names a GraphQL request for the switchboard: "repository", "revertPullRequest".
+// topFields names a GraphQL request for the switchboard: by its own name where it has one ("PullRequests"), else by its top
+// fields ("repository", "revertPullRequest").
 func topFields(body []byte) string {
 	var in gqlRequest
 	if json.Unmarshal(body, &in) != nil {
@@ -28,6 +29,9 @@ func topFields(body []byte) string {
 	doc, err := gqlParse(text)
 	if err != nil {
 		return ""
+	}
+	if name := doc.operations[0].name; name != "" {
+		return name
 	}
 	var fields []string
 	for _, s := range doc.operations[0].selections {

@@ -1,6 +1,7 @@
 package github
 
 import (
+	"maps"
 	"strings"
 	"testing"
 )
@@ -169,6 +170,105 @@ func TestPullByGraphQL(t *testing.T) {
 	equal(t, "merged by itself", l.at("state"), any("MERGED"))
 	equal(t, "merge commit", l.at("mergeCommit", "oid"), any(r.Head("main")))
 	equal(t, "decision", l.at("reviewDecision"), any("APPROVED"))
+}
+
+const pullsQuery = `query Pulls($head:String,$states:[PullRequestState!],$field:IssueOrderField!,$direction:OrderDirection!){
+  repository(owner:"acme",name:"payments"){
+    pullRequests(first:100,baseRefName:"main",headRefName:$head,states:$states,orderBy:{field:$field,direction:$direction}){totalCount nodes{
+      id number state body headRefName headRefOid isCrossRepository
+      headRepository{nameWithOwner} headRepositoryOwner{login} author{__typename login} mergeCommit{oid}
+    }}
+  }
+}`
+
+// Deleted accounts are null, bots lose their suffix, forks are there with their branches' names, deleted ones without a
+// repository; REST says each in its own way.
+func TestPullsByGraphQL(t *testing.T) {
+	t.Parallel()
+	c := serve(t, Options{})
+	r := c.repo(RepositoryOptions{DeleteBranchOnMerge: true})
+	at := c.commit(r, "fee", "fee", map[string]string{"pay.go": "x"})
+	open := func(o PullOptions) {
+		t.Helper()
+		if o.Title = "change"; o.Fork != "" {
+			o.At = at
+		}
+		if _, err := r.OpenPull(o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open(PullOptions{Head: "fee", Author: "renovate[bot]", Body: "text"}) // 1
+	open(PullOptions{Head: "fee", Fork: "ada", Author: "ada"})            // 2
+	open(PullOptions{Head: "fee", Fork: "hubot", Author: "hubot"})        // 3
+	open(PullOptions{Head: "main", Fork: "ada", Author: "ada"})           // 4
+	if _, err := r.OpenPull(PullOptions{Head: "fee", Fork: "ada", At: at, Title: "again"}); err == nil || !strings.Contains(err.Error(), "A pull request already exists for ada:fee.") {
+		t.Errorf("twice from a fork: %v", err)
+	}
+	if err := r.ClosePull(4, "octocat"); err != nil {
+		t.Fatal(err)
+	}
+	c.s.DeleteUser("hubot")
+	r.DeleteFork("hubot")
+	// What happens to branches here is nothing to those of forks.
+	moved := c.commit(r, "fee", "more", map[string]string{"more.go": "x"})
+	ask := func(vars obj) func(keys ...any) any {
+		t.Helper()
+		all := obj{"field": "CREATED_AT", "direction": "DESC"}
+		maps.Copy(all, vars)
+		got := c.mustAsk(pullsQuery, all)
+		return func(keys ...any) any { return got.at(append([]any{"data", "repository", "pullRequests"}, keys...)...) }
+	}
+	all := ask(nil)
+	equal(t, "all", all("totalCount"), any(4.0))
+	equal(t, "newest", all("nodes", 0, "number"), any(4.0))
+	equal(t, "closed", all("nodes", 0, "state"), any("CLOSED"))
+	equal(t, "gone", all("nodes", 1, "author"), nil)
+	equal(t, "fork gone", all("nodes", 1, "headRepository"), nil)
+	equal(t, "and its owner", all("nodes", 1, "headRepositoryOwner"), nil)
+	equal(t, "its branch", all("nodes", 1, "headRefName"), any("fee"))
+	equal(t, "it is none of ours", all("nodes", 1, "isCrossRepository"), any(true))
+	equal(t, "fork", all("nodes", 2, "headRepository", "nameWithOwner"), any("ada/payments"))
+	equal(t, "its owner", all("nodes", 2, "headRepositoryOwner", "login"), any("ada"))
+	equal(t, "its commit", all("nodes", 2, "headRefOid"), any(at))
+	equal(t, "ours", all("nodes", 3, "isCrossRepository"), any(false))
+	equal(t, "our commit", all("nodes", 3, "headRefOid"), any(moved))
+	equal(t, "bot", all("nodes", 3, "author", "login"), any("renovate"))
+	equal(t, "kind", all("nodes", 3, "author", "__typename"), any("Bot"))
+	equal(t, "text", all("nodes", 3, "body"), any("text"))
+	equal(t, "no merge yet", all("nodes", 3, "mergeCommit"), nil)
+	equal(t, "of a branch, in forks too", ask(obj{"head": "fee"})("totalCount"), any(3.0))
+	equal(t, "open", ask(obj{"head": "fee", "states": []string{"OPEN"}})("totalCount"), any(3.0))
+	equal(t, "merged", ask(obj{"states": []string{"MERGED"}})("totalCount"), any(0.0))
+	equal(t, "oldest", ask(obj{"direction": "ASC"})("nodes", 0, "number"), any(1.0))
+	equal(t, "counted", c.s.Count("graphql:Pulls"), 5)
+
+	list := c.want(200, "GET", payments+"/pulls?head=ada:fee", nil)
+	equal(t, "fork", list.at(0, "head", "repo", "full_name"), any("ada/payments"))
+	equal(t, "label", list.at(0, "head", "label"), any("ada:fee"))
+	equal(t, "ours", c.want(200, "GET", payments+"/pulls?head=acme:fee", nil).at(0, "user", "login"), any("renovate[bot]"))
+	var heard recorder // GitHub breaches its own contract here
+	c.s.Strict(&heard)
+	gone := c.want(200, "GET", payments+"/pulls/3", nil)
+	c.s.Strict(t)
+	equal(t, "fork gone", gone.at("head", "repo"), nil)
+	equal(t, "its branch", gone.at("head", "ref"), any("fee"))
+	equal(t, "gone", gone.at("user", "login"), any("ghost"))
+	if len(heard) != 1 || !strings.Contains(heard[0], "head.repo: null is not allowed") {
+		t.Errorf("reported: %q", heard)
+	}
+
+	// A merge deletes our branch and not the one of that name in a fork; the text is there by the id.
+	if _, err := r.Merge(2, "squash", "octocat"); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "our branch", r.Head("fee"), moved)
+	equal(t, "as what", ask(obj{"states": []string{"MERGED"}})("nodes", 0, "mergeCommit", "oid"), any(r.Head("main")))
+	node := `query Text($ids:[ID!]!){nodes(ids:$ids){... on PullRequest{number body}}}`
+	got := c.mustAsk(node, obj{"ids": []any{all("nodes", 3, "id")}})
+	equal(t, "by id", got.at("data", "nodes", 0, "body"), any("text"))
+	c.s.Deny("pull_requests:read", "pull_requests:write")
+	equal(t, "not without the right", c.ask(node, obj{"ids": []any{all("nodes", 3, "id")}}).at("errors", 0, "type"), any("FORBIDDEN"))
+	equal(t, "nor the list", c.ask(`{repository(owner:"acme",name:"payments"){pullRequests(first:1){totalCount}}}`, nil).at("errors", 0, "type"), any("FORBIDDEN"))
 }
 
 func TestAutoMergeRefusals(t *testing.T) {
@@ -416,7 +516,7 @@ fragment names on Repository { name nameWithOwner owner { __typename ... on Orga
 
 func FuzzGraphQL(f *testing.F) {
 	for _, seed := range []string{
-		logQuery, pullQuery, `{a(b:[1,-2.5e3,"x\né",{c:$d,e:FOO}])@skip(if:true){...f ...on X{y}}}fragment f on Y{z}`, "\"\"\"\n  block\n\"\"\"", "{", "query($a:[Int!]!=[1]){b}",
+		logQuery, pullQuery, pullsQuery, `{a(b:[1,-2.5e3,"x\né",{c:$d,e:FOO}])@skip(if:true){...f ...on X{y}}}fragment f on Y{z}`, "\"\"\"\n  block\n\"\"\"", "{", "query($a:[Int!]!=[1]){b}",
 	} {
 		f.Add(seed)
 	}

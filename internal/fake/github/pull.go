@@ -1,6 +1,7 @@
 package github
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -39,6 +40,8 @@ type review struct {
 type pull struct {
 	*issue
 	head, base    string // branches
+	fork          string // owner of the fork that head is a branch of, "" where it is one of the repository itself
+	forkGone      bool
 	headSHA       string
 	baseSHA       string // where the base was when it was merged or closed
 	draft         bool
@@ -64,6 +67,16 @@ type autoMerge struct {
 }
 
 func (p *pull) open() bool { return p.state == "open" }
+
+// from tells whether a pull request comes from a branch of the repository itself.
+func (p *pull) from(branch string) bool { return p.fork == "" && p.head == branch }
+
+// forked is the fork that a pull request comes from, as far as it is shown.
+func (p *pull) forked(of *Repository) *Repository {
+	f := *of
+	f.owner, f.issues = p.fork, nil
+	return &f
+}
 
 // verdict counts the approvals and tells whether changes are requested, by each reviewer's last word.
 func (p *pull) verdict() (approved int, refused bool) {
@@ -129,6 +142,8 @@ type PullOptions struct {
 	Author      string // octocat
 	Draft       bool
 	Labels      []string
+	// Fork is the owner of the fork that Head is a branch of. What that holds is At: a commit that this repository has, too.
+	Fork, At string
 }
 
 // OpenPull opens a pull request as a user does.
@@ -164,6 +179,9 @@ func (r *Repository) openPull(o PullOptions) (*pull, error) {
 		o.Head = branch
 	}
 	head, base := r.Head(o.Head), r.Head(o.Base)
+	if o.Fork != "" {
+		head = r.resolve(o.At)
+	}
 	switch {
 	case base == "":
 		return nil, unprocessable("base", "invalid", "")
@@ -173,8 +191,8 @@ func (r *Repository) openPull(o PullOptions) (*pull, error) {
 		return nil, unprocessable("title", "missing_field", "")
 	}
 	for _, p := range r.pulls() {
-		if p.open() && p.head == o.Head && p.base == o.Base {
-			return nil, unprocessable("", "custom", fmt.Sprintf("A pull request already exists for %s:%s.", r.owner, o.Head))
+		if p.open() && p.fork == o.Fork && p.head == o.Head && p.base == o.Base {
+			return nil, unprocessable("", "custom", fmt.Sprintf("A pull request already exists for %s:%s.", cmp.Or(o.Fork, r.owner), o.Head))
 		}
 	}
 	if r.git.mergeBase(base, head) == "" {
@@ -183,9 +201,18 @@ func (r *Repository) openPull(o PullOptions) (*pull, error) {
 	if r.git.isAncestor(head, base) {
 		return nil, unprocessable("", "custom", fmt.Sprintf("No commits between %s and %s", o.Base, o.Head))
 	}
-	p := &pull{issue: r.newIssue(o.Title, o.Body, o.Author), head: o.Head, base: o.Base, headSHA: head, draft: o.Draft}
+	p := &pull{issue: r.newIssue(o.Title, o.Body, o.Author), head: o.Head, base: o.Base, fork: o.Fork, headSHA: head, draft: o.Draft}
 	p.issue.pull = p
 	return p, r.git.setRef(fmt.Sprintf("refs/pull/%d/head", p.number), head, noSHA)
+}
+
+// DeleteFork deletes somebody's fork. The pull requests from it stay as they are.
+func (r *Repository) DeleteFork(owner string) {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	for _, p := range r.pulls() {
+		p.forkGone = p.forkGone || p.fork == owner && owner != ""
+	}
 }
 
 // close closes a pull request without merging it.
@@ -350,7 +377,7 @@ func (r *Repository) merge(p *pull, m mergeRequest) (string, error) {
 	if err := r.move(p.base, sha, m.by, p.number); err != nil {
 		return "", err
 	}
-	if r.settings.DeleteBranchOnMerge && p.head != r.defaultBranch {
+	if r.settings.DeleteBranchOnMerge && p.fork == "" && p.head != r.defaultBranch {
 		if err := r.move(p.head, "", m.by, 0); err != nil {
 			return "", err
 		}
@@ -379,7 +406,7 @@ func (r *Repository) mergeCommit(p *pull, m mergeRequest, base string) (string, 
 	if err != nil {
 		return "", err
 	}
-	title := fmt.Sprintf("Merge pull request #%d from %s/%s", p.number, r.owner, p.head)
+	title := fmt.Sprintf("Merge pull request #%d from %s/%s", p.number, cmp.Or(p.fork, r.owner), p.head)
 	sha, err := r.git.writeCommit(tree, []string{base, p.headSHA}, r.s.sign(m.by), r.s.github(), message(m, title, p.title))
 	r.verified[sha] = true
 	return sha, err

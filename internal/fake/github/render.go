@@ -19,6 +19,9 @@ func (c *call) simpleUser(login string) obj {
 		return nil
 	}
 	u := c.s.user(login)
+	if u.gone {
+		u = c.s.user(ghost)
+	}
 	kind := "User"
 	if u.bot {
 		kind = "Bot"
@@ -261,6 +264,10 @@ func (c *call) pullSimple(p *pull) obj {
 	side := func(branch, sha string) obj {
 		return obj{"label": r.owner + ":" + branch, "ref": branch, "sha": sha, "user": c.simpleUser(r.owner), "repo": c.repository()}
 	}
+	head := side(p.head, p.headSHA)
+	if p.fork != "" {
+		head["label"], head["user"], head["repo"] = p.fork+":"+p.head, c.simpleUser(p.fork), c.forkOf(p)
+	}
 	base := p.baseSHA
 	if p.open() {
 		base = r.Head(p.base)
@@ -284,12 +291,25 @@ func (c *call) pullSimple(p *pull) obj {
 		"assignee": assignee, "assignees": c.users(p.assignees), "requested_reviewers": c.users(p.reviewers), "requested_teams": c.teams(p.teams),
 		"labels": c.labels(p.issue), "milestone": nil, "draft": p.draft, "commits_url": u + "/commits", "review_comments_url": u + "/comments",
 		"review_comment_url": c.repoURL() + "/pulls/comments{/number}", "comments_url": iu + "/comments", "statuses_url": c.repoURL() + "/statuses/" + p.headSHA,
-		"head": side(p.head, p.headSHA), "base": side(p.base, base), "author_association": c.association(p.user), "auto_merge": auto, "active_lock_reason": nil,
+		"head": head, "base": side(p.base, base), "author_association": c.association(p.user), "auto_merge": auto, "active_lock_reason": nil,
 		"_links": obj{
 			"self": link(u), "html": link(w), "issue": link(iu), "comments": link(iu + "/comments"), "review_comments": link(u + "/comments"),
 			"review_comment": link(c.repoURL() + "/pulls/comments{/number}"), "commits": link(u + "/commits"), "statuses": link(c.repoURL() + "/statuses/" + p.headSHA),
 		},
 	}
+}
+
+// forkOf is the fork that a pull request comes from, null once that is deleted: a breach of GitHub's own contract
+// (https://github.com/github/rest-api-description/issues/161).
+func (c *call) forkOf(p *pull) any {
+	if p.forkGone {
+		return nil
+	}
+	f := *c
+	f.repo = p.forked(c.repo)
+	o := f.repository()
+	o["fork"] = true
+	return o
 }
 
 func nullable(s string) any {

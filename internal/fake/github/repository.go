@@ -246,7 +246,7 @@ func (r *Repository) moved(branch, before, after, by string, merged int) error {
 		if !p.open() || p.number == merged {
 			continue
 		}
-		if p.head == branch {
+		if p.from(branch) {
 			if after == "" {
 				r.close(p, by)
 				continue

@@ -1,6 +1,7 @@
 package github
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -477,7 +478,7 @@ func (c *call) listPulls() *answer {
 		case state != "all" && p.state != state:
 		case c.query.Get("base") != "" && p.base != c.query.Get("base"):
 		// GitHub wants user:branch here and ignores anything else.
-		case qualified && (!strings.EqualFold(owner, c.repo.owner) || p.head != head):
+		case qualified && (!strings.EqualFold(owner, cmp.Or(p.fork, c.repo.owner)) || p.head != head):
 		default:
 			list = append(list, p)
 		}
@@ -590,7 +591,7 @@ func (c *call) editPull(p *pull, title, body, state, base *string) *answer {
 	case state == nil || *state == p.state:
 	case *state == "closed":
 		c.repo.close(p, c.who.login)
-	case p.merged || c.repo.Head(p.head) == "":
+	case p.merged || p.forkGone || p.fork == "" && c.repo.Head(p.head) == "":
 		return invalid("PullRequest", "state", "invalid", "state cannot be changed. The pull request cannot be reopened.")
 	default:
 		p.state, p.closed, p.closedBy = "open", time.Time{}, ""

@@ -50,8 +50,8 @@ type Options struct {
 // Server is the loopback GitHub. All methods may be called at any time from any goroutine.
 type Server struct {
 	// Faults, latency, counts. Operations are GitHub's own operation ids ("git/create-ref", "pulls/merge", "repos/compare-commits-with-basehead"),
-	// "graphql:" and the names of the query's top fields ("graphql:repository", "graphql:revertPullRequest"), and "git:upload-pack",
-	// "git:receive-pack", "git:info-refs".
+	// "graphql:" and the query's name ("graphql:PullRequests") or, where it has none, those of its top fields ("graphql:repository",
+	// "graphql:revertPullRequest"), and "git:upload-pack", "git:receive-pack", "git:info-refs".
 	*fake.Switchboard
 
 	options Options
@@ -194,7 +194,7 @@ func (s *Server) OnMerge(f func(Push)) {
 type user struct {
 	login, name, email string
 	id                 int64
-	bot                bool
+	bot, gone          bool
 }
 
 // user makes users up as they are named. The caller holds mu (or is New).
@@ -218,10 +218,20 @@ func (s *Server) AddUser(login, name, email string) {
 	u.name, u.email = name, email
 }
 
+// ghost is who stands in for users that are gone.
+const ghost = "ghost"
+
+// DeleteUser deletes an account. What it wrote stays: the REST API shows ghost in its place, GraphQL null.
+func (s *Server) DeleteUser(login string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.user(login).gone = true
+}
+
 // byEmail is the user a commit's address belongs to, or nil.
 func (s *Server) byEmail(email string) *user {
 	for _, u := range s.users {
-		if strings.EqualFold(u.email, email) {
+		if !u.gone && strings.EqualFold(u.email, email) {
 			return u
 		}
 	}
@@ -529,7 +539,7 @@ func (c *call) send(w http.ResponseWriter, a *answer, checked bool) {
 	s.talk.Lock()
 	s.requests++
 	n := s.requests
-	s.rate.headers(h, s.options.Now())
+	s.rate.headers(h, s.options.Now(), isGraphQL(c.r.URL.Path))
 	s.talk.Unlock()
 	h.Set("X-GitHub-Request-Id", fmt.Sprintf("%04X:%04X:%06X", n>>16, n&0xffff, n))
 	h.Set("X-GitHub-Media-Type", "github.v3; format=json")
