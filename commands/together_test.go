@@ -31,7 +31,7 @@ func TestPlanAsksTogether(t *testing.T) {
 			asked := make(chan struct{})
 			var once sync.Once
 			var logs, held atomic.Int32
-			n.GitHub.Inject(fake.Fault{Op: "graphql*", Hold: func(*http.Request) {
+			n.GitHub.Inject(fake.Fault{Op: "graphql:repository", Hold: func(*http.Request) {
 				if logs.Add(1) == 2 { // the first is for the names of the candidates
 					once.Do(func() { close(asked) })
 				}
@@ -51,7 +51,7 @@ func TestPlanAsksTogether(t *testing.T) {
 			var logsSeen, compares int
 			for _, r := range n.GitHub.Requests() {
 				switch {
-				case strings.HasPrefix(r.Op, "graphql"):
+				case r.Op == "graphql:repository":
 					logsSeen++
 				case strings.HasPrefix(r.Op, "repos/compare"):
 					compares++

@@ -22,7 +22,6 @@ type client struct {
 	}
 	PullRequests struct {
 		Get         func(ctx context.Context, owner, repo string, number int) (*gh.PullRequest, *gh.Response, error)
-		List        func(ctx context.Context, owner, repo string, o *gh.PullRequestListOptions) ([]*gh.PullRequest, *gh.Response, error)
 		ListCommits func(ctx context.Context, owner, repo string, number int, o *gh.ListOptions) ([]*gh.RepositoryCommit, *gh.Response, error)
 		Create      func(ctx context.Context, owner, repo string, p *gh.NewPullRequest) (*gh.PullRequest, *gh.Response, error)
 	}
@@ -40,7 +39,7 @@ func clientOf(c *gh.Client) (out client) {
 	r := &out.Repositories
 	r.GetCommit, r.ListCommits, r.CompareCommits, r.Merge = c.Repositories.GetCommit, c.Repositories.ListCommits, c.Repositories.CompareCommits, c.Repositories.Merge
 	p := &out.PullRequests
-	p.Get, p.List, p.ListCommits, p.Create = c.PullRequests.Get, c.PullRequests.List, c.PullRequests.ListCommits, c.PullRequests.Create
+	p.Get, p.ListCommits, p.Create = c.PullRequests.Get, c.PullRequests.ListCommits, c.PullRequests.Create
 	g := &out.Git
 	g.GetRef, g.CreateRef, g.UpdateRef, g.DeleteRef, g.CreateCommit = c.Git.GetRef, c.Git.CreateRef, c.Git.UpdateRef, c.Git.DeleteRef, c.Git.CreateCommit
 	return out

@@ -101,13 +101,7 @@ func (g *guard) refused(op string, write bool, a answer) *rollback.CallError {
 		e.Err = said
 	}
 	if wait, limited := limit(a, said, g.now()); limited {
-		e.Kind, e.RetryAfter = rollback.Throttled, wait
-		if wait > 0 {
-			e.Fix = fmt.Sprintf("GitHub asks to wait %s; run the same command again after that", wait.Round(time.Second))
-		} else {
-			e.Fix = "wait a minute and run the same command again"
-		}
-		return e
+		return throttled(e, wait)
 	}
 	strange := func() {
 		e.Err = fmt.Errorf("%s answers with %s", g.base.Host, kindOf(a))
@@ -147,6 +141,17 @@ func (g *guard) refused(op string, write bool, a answer) *rollback.CallError {
 	return e
 }
 
+// throttled makes an error one about a limit.
+func throttled(e *rollback.CallError, wait time.Duration) *rollback.CallError {
+	e.Kind, e.RetryAfter = rollback.Throttled, wait
+	if wait > 0 {
+		e.Fix = fmt.Sprintf("GitHub asks to wait %s; run the same command again after that", wait.Round(time.Second))
+	} else {
+		e.Fix = "wait a minute and run the same command again"
+	}
+	return e
+}
+
 // right is the right that is missing, in the words of the settings page where it is given.
 func (g *guard) right(a answer, said *refusal, write bool) string {
 	if sso := a.header.Get("X-Github-Sso"); strings.HasPrefix(sso, "required") {
@@ -179,15 +184,51 @@ func limit(a answer, said *refusal, now time.Time) (time.Duration, bool) {
 	wait := retryAfter(a.header, now)
 	spent := a.header.Get("X-Ratelimit-Remaining") == "0"
 	if wait == 0 && spent {
-		if at, err := strconv.ParseInt(a.header.Get("X-Ratelimit-Reset"), 10, 64); err == nil {
-			wait = min(max(time.Unix(at, 0).Sub(now), time.Second), 24*time.Hour)
-		}
+		wait = untilReset(a.header, now)
 	}
 	secondary := said.says("secondary rate limit") || said.says("abuse detection")
 	if wait == 0 && secondary {
 		wait = time.Minute // what GitHub asks for where it names no time
 	}
 	return wait, a.status == http.StatusTooManyRequests || spent || secondary || a.header.Get("Retry-After") != ""
+}
+
+// limitInside is limit for GraphQL, which says of a limit inside an answer of 200; nil if it says nothing of one. The primary
+// limit's type has two names, and X-RateLimit-Remaining need not be 0 then
+// (https://docs.github.com/en/graphql/overview/rate-limits-and-query-limits-for-the-graphql-api#exceeding-the-rate-limit,
+// https://github.com/octokit/plugin-throttling.js/issues/632).
+func (g *guard) limitInside(op string, a answer) *rollback.CallError {
+	var form struct {
+		Errors []struct{ Type, Message string }
+	}
+	if json.Unmarshal(a.body, &form) != nil {
+		return nil
+	}
+	for _, e := range form.Errors {
+		said := &refusal{status: a.status, message: e.Message}
+		secondary := said.says("secondary rate limit")
+		if e.Type != "RATE_LIMITED" && e.Type != "RATE_LIMIT" && !secondary {
+			continue
+		}
+		wait := retryAfter(a.header, g.now())
+		if wait == 0 && (!secondary || a.header.Get("X-Ratelimit-Remaining") == "0") {
+			wait = untilReset(a.header, g.now())
+		}
+		if wait == 0 {
+			wait = time.Minute
+		}
+		return throttled(&rollback.CallError{System: system, Op: op, Code: rollback.Printable(e.Type), Err: said}, wait)
+	}
+	return nil
+}
+
+// untilReset is how long it takes until the primary limit begins anew; 0 if that is not said.
+func untilReset(h http.Header, now time.Time) time.Duration {
+	at, err := strconv.ParseInt(h.Get("X-Ratelimit-Reset"), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return min(max(time.Unix(at, 0).Sub(now), time.Second), 24*time.Hour)
 }
 
 // retryAfter reads the header in both of its forms; 0 if there is none.

@@ -208,6 +208,8 @@ type call struct {
 	repeatable bool
 	// query says that it only reads, although it is a POST (GraphQL).
 	query bool
+	// graphql says that what went wrong may be inside an answer of 200.
+	graphql bool
 	// spare is the field of a GraphQL answer that it does without where it is forbidden; lost is where the refusal is left.
 	spare string
 	lost  *string

@@ -229,8 +229,9 @@ type graphError struct {
 }
 
 // ask makes one GraphQL call. GraphQL answers 200 to everything that it understood; what went wrong is inside
-// (https://docs.github.com/en/graphql/guides/using-graphql-clients#understanding-errors).
+// (https://docs.github.com/en/graphql/guides/using-graphql-clients#understanding-errors). Limits are the guard's.
 func (f *Forge) ask(ctx context.Context, c call, query string, variables map[string]any, out any) error {
+	c.graphql = true
 	ctx, cancel := f.begin(ctx, c)
 	defer cancel()
 	req, err := f.client.NewRequest(http.MethodPost, f.graphql, map[string]any{"query": query, "variables": variables})
@@ -267,8 +268,6 @@ func (f *Forge) ask(ctx context.Context, c call, query string, variables map[str
 		case "FORBIDDEN", "INSUFFICIENT_SCOPES":
 			e.Kind = rollback.Denied
 			e.Fix = f.guard.right(answer{header: http.Header{}}, said, !c.query)
-		case "RATE_LIMITED":
-			e.Kind, e.Fix = rollback.Throttled, "wait until the hour is over and run the same command again"
 		case "SERVICE_UNAVAILABLE", "INTERNAL", "":
 			if said.says("something went wrong") || said.says("timed out") || said.says("timeout") || kind != "" {
 				e.Kind, e.Maybe, e.Fix = rollback.ServerFault, !c.query, "look at https://www.githubstatus.com, and run the same command again"

@@ -36,45 +36,175 @@ func (f *Forge) PullRequest(ctx context.Context, number int) (rollback.PullReque
 	return pull(p), nil
 }
 
-// pulls lists the newest pull requests into the branch in every state, or those of one head branch.
-func (f *Forge) pulls(ctx context.Context, head string) ([]rollback.PullRequest, error) {
-	o := &gh.PullRequestListOptions{State: "all", Base: f.branch, Sort: "created", Direction: "desc", ListOptions: gh.ListOptions{PerPage: 100}}
-	op := "list pull requests"
-	if head != "" {
-		o.Head = f.owner + ":" + head
-		op += " from " + head
+// pullFields are what GraphQL is asked about a pull request.
+const pullFields = `number title url state isDraft baseRefName headRefName headRefOid isCrossRepository createdAt mergedAt author{__typename login} mergeCommit{oid}`
+
+// What marks a revert as ours is in its text, and texts are most of what there is to send. Those of open pull requests come
+// along; those of merged ones are read by themselves, where they matter and of those that matter (mergedRevert). The search
+// could pick ours out, but its index lags behind (https://github.com/cli/cli/issues/7764), and what a killed run opened a second
+// ago must be found; and the name of our branch follows from the range, which is not known before the log is read. All this is
+// asked together with the log and not as a part of it: joined, the two would take as long as both, and the log is also read
+// alone, and in pages.
+const (
+	pullsQuery = `query PullRequests($owner:String!,$name:String!,$base:String!){
+  repository(owner:$owner,name:$name){
+    nameWithOwner
+    pullRequests(first:100,baseRefName:$base,orderBy:{field:CREATED_AT,direction:DESC}){nodes{id ` + pullFields + `}}
+    open:pullRequests(first:100,baseRefName:$base,states:OPEN,orderBy:{field:CREATED_AT,direction:DESC}){nodes{number body}}
+  }
+}`
+	pullsFromQuery = `query PullRequestsFrom($owner:String!,$name:String!,$base:String!,$head:String!){
+  repository(owner:$owner,name:$name){
+    nameWithOwner
+    pullRequests(first:100,baseRefName:$base,headRefName:$head,states:OPEN,orderBy:{field:CREATED_AT,direction:DESC}){nodes{` + pullFields + `}}
+  }
+}`
+	textsQuery = `query PullRequestTexts($ids:[ID!]!){nodes(ids:$ids){... on PullRequest{number body}}}`
+)
+
+// pullNode is a pull request as GraphQL tells it.
+type pullNode struct {
+	ID                                   string
+	Number                               int
+	Title, URL, State, Body              string
+	IsDraft, IsCrossRepository           bool
+	BaseRefName, HeadRefName, HeadRefOID string
+	CreatedAt                            time.Time
+	MergedAt                             *time.Time
+	Author                               *struct {
+		Typename string `json:"__typename"`
+		Login    string
 	}
-	ctx, cancel := f.begin(ctx, call{op: op})
-	defer cancel()
-	list, _, err := f.client.PullRequests.List(ctx, f.owner, f.name, o)
+	MergeCommit *struct{ OID string }
+}
+
+// pullNodes is a list of them. An entry is null where GitHub cannot show it.
+type pullNodes struct{ Nodes []*pullNode }
+
+// pulls lists the newest pull requests into the branch in every state, at most 100: those that are open with their texts, and
+// the ids of all by their numbers.
+func (f *Forge) pulls(ctx context.Context) (list []rollback.PullRequest, ids map[int]string, err error) {
+	const op = "list pull requests"
+	nodes, open, err := f.askPulls(ctx, op, pullsQuery, map[string]any{})
 	if err != nil {
-		return nil, f.fail(ctx, false, err)
+		return nil, nil, err
 	}
-	var out []rollback.PullRequest
-	for _, p := range list {
-		// GitHub ignores a head that it does not understand, and then lists everything.
-		if q := pull(p); q.Base == f.branch && (head == "" || q.Head == head) {
-			out = append(out, q)
+	if open == nil || open.Nodes == nil {
+		return nil, nil, f.strange(op, "the answer holds no texts")
+	}
+	texts := map[int]string{}
+	for _, n := range open.Nodes {
+		if n != nil {
+			texts[n.Number] = n.Body
 		}
 	}
-	return out, nil
+	ids = map[int]string{}
+	for _, n := range nodes {
+		p := n.pull()
+		p.Body = texts[n.Number]
+		list, ids[n.Number] = append(list, p), n.ID
+	}
+	return list, ids, nil
+}
+
+// openFrom finds the open pull request of a branch of ours; the zero value if there is none.
+func (f *Forge) openFrom(ctx context.Context, head string) (rollback.PullRequest, error) {
+	nodes, _, err := f.askPulls(ctx, "list pull requests from "+head, pullsFromQuery, map[string]any{"head": head})
+	for _, n := range nodes {
+		// GitHub finds the branches of that name in forks as well.
+		if p := n.pull(); p.State == rollback.PullOpen && p.Head == head && !p.Fork {
+			return p, nil
+		}
+	}
+	return rollback.PullRequest{}, err
+}
+
+// askPulls asks for pull requests into the branch.
+func (f *Forge) askPulls(ctx context.Context, op, query string, variables map[string]any) (list []*pullNode, open *pullNodes, err error) {
+	variables["owner"], variables["name"], variables["base"] = f.owner, f.name, f.branch
+	var out struct {
+		Repository *struct {
+			NameWithOwner string
+			PullRequests  *pullNodes
+			Open          *pullNodes
+		}
+	}
+	if err := f.ask(ctx, call{op: op, query: true}, query, variables, &out); err != nil {
+		return nil, nil, err
+	}
+	r := out.Repository
+	switch {
+	case r == nil:
+		return nil, nil, f.strange(op, "the answer names no repository")
+	case !strings.EqualFold(r.NameWithOwner, f.Repo()): // GraphQL follows a rename without a word
+		return nil, nil, f.moved(op, r.NameWithOwner)
+	case r.PullRequests == nil || r.PullRequests.Nodes == nil: // which is not the same as none
+		return nil, nil, f.strange(op, "the answer lists no pull requests")
+	}
+	for _, n := range r.PullRequests.Nodes {
+		switch {
+		case n == nil:
+		case n.Number <= 0 || !slices.Contains([]string{"OPEN", "CLOSED", "MERGED"}, n.State):
+			return nil, nil, f.strange(op, "the answer lists something other than pull requests")
+		case n.BaseRefName == f.branch:
+			list = append(list, n)
+		}
+	}
+	return list, r.Open, nil
+}
+
+// texts reads the texts of pull requests, at most 100, by their ids.
+func (f *Forge) texts(ctx context.Context, ids []string) (map[int]string, error) {
+	const op = "read the texts of pull requests"
+	var out struct{ Nodes []*pullNode }
+	if err := f.ask(ctx, call{op: op, query: true}, textsQuery, map[string]any{"ids": ids}, &out); err != nil {
+		return nil, err
+	}
+	texts := map[int]string{}
+	for _, n := range out.Nodes {
+		if n != nil && n.Number > 0 {
+			texts[n.Number] = n.Body
+		}
+	}
+	if len(texts) != len(ids) {
+		return nil, f.strange(op, "the answer holds other texts than those that were asked for")
+	}
+	return texts, nil
+}
+
+// ghost is whom GitHub's pages and REST show in place of an account that is gone, where GraphQL has null.
+const ghost = "ghost"
+
+func (n *pullNode) pull() rollback.PullRequest {
+	p := rollback.PullRequest{
+		Number: n.Number, Title: n.Title, URL: n.URL, Author: ghost, State: rollback.PullOpen, Draft: n.IsDraft, Base: n.BaseRefName, Head: n.HeadRefName,
+		Fork: n.IsCrossRepository, HeadCommit: rollback.Commit(n.HeadRefOID), CreatedAt: n.CreatedAt,
+	}
+	if a := n.Author; a != nil {
+		p.Author = a.Login
+		if a.Typename == "Bot" { // whose name GraphQL cuts short
+			p.Author = strings.TrimSuffix(a.Login, "[bot]") + "[bot]"
+		}
+	}
+	switch n.State {
+	case "CLOSED":
+		p.State = rollback.PullClosed
+	case "MERGED":
+		p.State = rollback.PullMerged
+		if n.MergedAt != nil {
+			p.MergedAt = *n.MergedAt
+		}
+		if n.MergeCommit != nil {
+			p.MergeCommit = rollback.Commit(n.MergeCommit.OID)
+		}
+	}
+	return p
 }
 
 // closePull closes a pull request without merging it. Its branch stays, so that it can be reopened.
 func (f *Forge) closePull(ctx context.Context, number int) error {
 	var out struct{ State string }
 	return f.rest(ctx, call{op: fmt.Sprintf("close #%d", number), repeatable: true}, http.MethodPatch, fmt.Sprintf("pulls/%d", number), map[string]string{"state": "closed"}, &out)
-}
-
-// openFrom finds the open pull request of a branch of ours; the zero value if there is none.
-func (f *Forge) openFrom(ctx context.Context, head string) (rollback.PullRequest, error) {
-	list, err := f.pulls(ctx, head)
-	for _, p := range list {
-		if p.State == rollback.PullOpen && !p.Fork {
-			return p, err
-		}
-	}
-	return rollback.PullRequest{}, err
 }
 
 func pull(p *gh.PullRequest) rollback.PullRequest {
@@ -98,8 +228,7 @@ const mergeQuery = `query($owner:String!,$name:String!,$number:Int!){
   repository(owner:$owner,name:$name){
     mergeCommitAllowed squashMergeAllowed rebaseMergeAllowed autoMergeAllowed
     pullRequest(number:$number){
-      id number title url state isDraft baseRefName headRefName headRefOid createdAt mergedAt
-      author{login} mergeCommit{oid}
+      id ` + pullFields + `
       mergeable mergeStateStatus reviewDecision
       autoMergeRequest{enabledAt}
       isInMergeQueue isMergeQueueEnabled mergeQueueEntry{position state}
@@ -156,20 +285,12 @@ func (f *Forge) mergeInfoOnce(ctx context.Context, number int) (mergeInfo, error
 		Repository struct {
 			MergeCommitAllowed, SquashMergeAllowed, RebaseMergeAllowed, AutoMergeAllowed bool
 			PullRequest                                                                  *struct {
-				ID                                   string
-				Number                               int
-				Title, URL, State                    string
-				IsDraft                              bool
-				BaseRefName, HeadRefName, HeadRefOID string
-				CreatedAt                            time.Time
-				MergedAt                             *time.Time
-				Author                               *struct{ Login string }
-				MergeCommit                          *struct{ OID string }
-				Mergeable, MergeStateStatus          string
-				ReviewDecision                       string
-				AutoMergeRequest                     *struct{ EnabledAt *time.Time }
-				IsInMergeQueue, IsMergeQueueEnabled  bool
-				MergeQueueEntry                      *struct {
+				pullNode
+				Mergeable, MergeStateStatus         string
+				ReviewDecision                      string
+				AutoMergeRequest                    *struct{ EnabledAt *time.Time }
+				IsInMergeQueue, IsMergeQueueEnabled bool
+				MergeQueueEntry                     *struct {
 					Position int
 					State    string
 				}
@@ -231,25 +352,9 @@ func (f *Forge) mergeInfoOnce(ctx context.Context, number int) (mergeInfo, error
 			m.methods = append(m.methods, allowed.method)
 		}
 	}
-	m.PR = rollback.PullRequest{
-		Number: p.Number, Title: p.Title, URL: p.URL, State: rollback.PullOpen, Draft: p.IsDraft, Base: p.BaseRefName, Head: p.HeadRefName,
-		HeadCommit: rollback.Commit(p.HeadRefOID), Commits: p.Commits.TotalCount, CreatedAt: p.CreatedAt,
-	}
-	if p.Author != nil {
-		m.PR.Author = p.Author.Login
-	}
-	switch p.State {
-	case "CLOSED":
-		m.PR.State = rollback.PullClosed
-		return m, nil
-	case "MERGED":
-		m.PR.State = rollback.PullMerged
-		if p.MergedAt != nil {
-			m.PR.MergedAt = *p.MergedAt
-		}
-		if p.MergeCommit != nil {
-			m.PR.MergeCommit = rollback.Commit(p.MergeCommit.OID)
-		}
+	m.PR = p.pull()
+	m.PR.Commits = p.Commits.TotalCount
+	if m.PR.State != rollback.PullOpen {
 		return m, nil
 	}
 	m.Computing = p.Mergeable == "UNKNOWN"

@@ -1,6 +1,8 @@
 package github
 
 import (
+	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -287,5 +289,60 @@ func TestSecondaryLimit(t *testing.T) {
 	_, err = w.Recent(t.Context())
 	if e := asCall(err); e == nil || e.Kind != rollback.Throttled || e.RetryAfter != time.Minute {
 		t.Errorf("%v", err)
+	}
+}
+
+// GraphQL speaks of limits in answers of 200: they are waited for as those of REST are, or told.
+func TestLimitInsideAnAnswer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, fakegh.RepositoryOptions{})
+	n, _ := w.pull("feature", "change", "squash", map[string]string{"f.go": "package pay\n"})
+	w.server.SecondaryLimit("graphql:PullRequests", 200, 2*time.Second, 1)
+	res, err := w.Revert(t.Context(), rollback.RevertRequest{PR: n})
+	if err != nil || res.Outcome != rollback.RevertOpened || !slices.Equal(w.pauses.all(), []time.Duration{2 * time.Second}) {
+		t.Errorf("%+v, %v, slept %v", res, err, w.pauses.all())
+	}
+	reset := time.Now().Add(20 * time.Minute)
+	w.server.RateLimit(0, reset)
+	_, _, err = w.pulls(t.Context())
+	if e := asCall(err); e == nil || e.Kind != rollback.Throttled || e.RetryAfter < 19*time.Minute || e.RetryAfter > 21*time.Minute || !strings.Contains(e.Fix, "wait") || e.Code != "RATE_LIMIT" {
+		t.Errorf("%v", err)
+	}
+	w.server.RateLimit(1000, reset)
+
+	const primary, named = `{"errors":[{"type":"RATE_LIMIT","code":"graphql_rate_limit","message":"API rate limit already exceeded for user ID 1."}]}`,
+		`{"data":null,"errors":[{"type":"RATE_LIMITED","message":"API rate limit exceeded"}]}`
+	const secondary = `{"errors":[{"message":"You have exceeded a secondary rate limit. Please wait a few minutes before you try again."}]}`
+	soon := fmt.Sprint(time.Now().Add(2 * time.Second).Unix())
+	for _, c := range []struct {
+		name, body string
+		header     http.Header
+		wait       time.Duration // at most
+		sent       int
+	}{
+		{"primary", primary, jsonType, time.Minute, 1},
+		{"primary, by its other name", named, jsonType, time.Minute, 1},
+		{"primary, about to end", primary, with(jsonType, "X-RateLimit-Remaining", "17", "X-RateLimit-Reset", soon), 2 * time.Second, 3},
+		{"primary, with a time", named, with(jsonType, "Retry-After", "3"), 3 * time.Second, 3},
+		{"secondary", secondary, with(jsonType, "X-RateLimit-Remaining", "17", "X-RateLimit-Reset", soon), time.Minute, 1},
+		{"secondary, with a time", secondary, with(jsonType, "Retry-After", "1"), time.Second, 3},
+		{"secondary, for long", secondary, with(jsonType, "Retry-After", "600"), 10 * time.Minute, 1},
+		{"both", secondary, with(jsonType, "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", soon), 2 * time.Second, 3},
+	} {
+		for _, k := range calls {
+			if !slices.Contains([]string{"log", "access", "pull requests", "pull requests from", "texts", "auto-merge", "queue"}, k.name) {
+				continue
+			}
+			w.server.Clear()
+			w.server.Reset()
+			w.server.Inject(fake.Fault{Op: "graphql:*", Status: http.StatusOK, Header: c.header, Body: c.body})
+			e := asCall(k.do(t.Context(), w.Forge))
+			if e == nil || e.Kind != rollback.Throttled || e.RetryAfter <= 0 || e.RetryAfter > c.wait || e.RetryAfter < c.wait-2*time.Second || e.Fix == "" || e.Maybe {
+				t.Errorf("%s, %s: %+v", c.name, k.name, e)
+			}
+			if sent := w.server.Count("graphql:*"); sent != c.sent {
+				t.Errorf("%s, %s: sent %d times, want %d", c.name, k.name, sent, c.sent)
+			}
+		}
 	}
 }

@@ -36,7 +36,8 @@ type reverting struct {
 	*Forge
 	req   rollback.RevertRequest
 	log   branchLog
-	pulls []rollback.PullRequest // the newest into the branch, in every state
+	pulls []rollback.PullRequest // the newest into the branch, in every state; the open ones with their texts
+	ids   map[int]string         // of pulls
 	res   rollback.RevertResult
 	// goodTree is the tree of Good, headTree that of the tip.
 	goodTree, headTree string
@@ -121,25 +122,17 @@ func (r *reverting) once(ctx context.Context) (res rollback.RevertResult, err er
 	if r.req.DryRun {
 		return r.foresee(ctx)
 	}
-	if err := r.compute(ctx); err != nil {
-		if !errors.As(err, new(*rollback.RevertConflict)) {
-			return r.res, err
-		}
-		if p, ok := r.stands(); ok {
-			r.res.Outcome, r.res.PR = rollback.RevertAlready, p
-			r.res.Notes = append(r.res.Notes, "later commits changed the same lines since")
-			return r.res, nil
-		}
-		if other != nil { // only people can do this one, and somebody has
-			if r.clashes(ctx, *other) {
-				return r.res, r.clash(ctx, *other)
-			}
-			return r.adopt(ctx, *other), nil
-		}
+	switch err := r.compute(ctx); {
+	case errors.Is(err, errConflict):
+		return r.conflicting(ctx, other)
+	case err != nil:
 		return r.res, err
-	}
-	if r.res.Tree == r.headTree {
-		return r.already(), nil
+	case r.res.Tree == r.headTree:
+		err = together(
+			func() (err error) { res, err = r.already(ctx); return },
+			func() error { r.dropTemp(ctx); return nil },
+		)
+		return res, err
 	}
 	return r.open(ctx)
 }
@@ -150,7 +143,7 @@ func (r *reverting) look(ctx context.Context) error {
 	var own []rollback.Change // of pr, oldest first
 	calls := []func() error{
 		func() (err error) { r.log, err = r.Forge.log(ctx); return },
-		func() (err error) { r.pulls, err = r.Forge.pulls(ctx, ""); return },
+		func() (err error) { r.pulls, r.ids, err = r.Forge.pulls(ctx); return },
 	}
 	if n := r.req.PR; n != 0 {
 		calls = append(calls,
@@ -490,13 +483,20 @@ func (r *reverting) adopt(ctx context.Context, f found) rollback.RevertResult {
 	return r.res
 }
 
+// dropTemp deletes the temporary branch of this run. A failure is none yet: in the end it is tried again.
+func (r *reverting) dropTemp(ctx context.Context) {
+	if r.temp != "" && r.deleteBranch(ctx, r.temp) == nil {
+		r.temp = ""
+	}
+}
+
 // already is the result where nothing of the range is left on the branch.
-func (r *reverting) already() rollback.RevertResult {
+func (r *reverting) already(ctx context.Context) (rollback.RevertResult, error) {
 	r.res.Outcome, r.res.Commit, r.res.Tree = rollback.RevertAlready, "", ""
 	r.res.Check = ""
-	if p, ok := rollback.MergedRevert(r.pulls, r.branch, r.res.Range); ok {
+	if p, ok, err := r.mergedRevert(ctx); ok || err != nil {
 		r.res.PR = p
-		return r.res
+		return r.res, err
 	}
 	for _, c := range r.log.commits { // newest first
 		rng, ours := rollback.UndoesIn(c.body)
@@ -509,38 +509,85 @@ func (r *reverting) already() rollback.RevertResult {
 			break
 		}
 	}
-	return r.res
+	return r.res, nil
 }
 
 // stands finds a merged pull request that took the range back and was not itself taken back since.
-func (r *reverting) stands() (rollback.PullRequest, bool) {
-	p, ok := rollback.MergedRevert(r.pulls, r.branch, r.res.Range)
+func (r *reverting) stands(ctx context.Context) (rollback.PullRequest, bool, error) {
+	p, ok, err := r.mergedRevert(ctx)
 	if !ok || !r.onLine(p.MergeCommit) {
-		return p, false
+		return p, false, err
 	}
 	for _, c := range r.log.commits {
 		if rng, ours := rollback.UndoesIn(c.body); ours && rng.Bad == p.MergeCommit || strings.Contains(c.body, "This reverts commit "+string(p.MergeCommit)) {
-			return p, false
+			return p, false, nil
 		}
 	}
-	return p, true
+	return p, true, nil
+}
+
+// mergedRevert finds the newest merged pull request that says that it undoes the range. It is one call, for the texts of
+// those that can; where none can, it is none.
+func (r *reverting) mergedRevert(ctx context.Context) (rollback.PullRequest, bool, error) {
+	var can []rollback.PullRequest
+	var ids []string
+	for _, p := range r.pulls {
+		if r.canUndo(p) {
+			can, ids = append(can, p), append(ids, r.ids[p.Number])
+		}
+	}
+	if len(can) == 0 {
+		return rollback.PullRequest{}, false, nil
+	}
+	texts, err := r.texts(ctx, ids)
+	if err != nil {
+		return rollback.PullRequest{}, false, err
+	}
+	for i := range can {
+		can[i].Body = texts[can[i].Number]
+	}
+	p, ok := rollback.MergedRevert(can, r.branch, r.res.Range)
+	return p, ok, nil
+}
+
+// canUndo tells whether a pull request was merged after Bad. One that was merged before can neither have undone it nor have
+// named it in its text. Where the log does not tell the order, the clocks do, which may be a day apart.
+func (r *reverting) canUndo(p rollback.PullRequest) bool {
+	if p.State != rollback.PullMerged || p.Fork { // nobody knows who can push to a fork
+		return false
+	}
+	bad := rollback.FindChange(r.log.line, r.res.Range.Bad)
+	if bad < 0 { // older than the log
+		return true
+	}
+	if at := rollback.FindChange(r.log.line, p.MergeCommit); at >= 0 {
+		return at < bad
+	}
+	return p.MergedAt.After(r.log.line[bad].Date.Add(-24 * time.Hour))
 }
 
 // foresee is the dry run: it reads, and says what would be undone.
 func (r *reverting) foresee(ctx context.Context) (rollback.RevertResult, error) {
 	r.res.Outcome = rollback.RevertPlanned
 	if r.res.Tip && r.goodTree == r.headTree {
-		return r.already(), nil
+		return r.already(ctx)
 	}
 	var later comparison
+	var before rollback.PullRequest
+	var undone bool
 	err := together(
-		func() (err error) { r.diff, err = r.compare(ctx, r.res.Range.Good, r.res.Range.Bad); return },
+		func() error { // perhaps begun for those that say that they undo it
+			r.readFiles(ctx)
+			r.reading.Wait()
+			return r.diffErr
+		},
 		func() (err error) {
 			if !r.res.Tip {
 				later, err = r.compare(ctx, r.res.Range.Bad, r.res.Head)
 			}
 			return
 		},
+		func() (err error) { before, undone, err = r.mergedRevert(ctx); return },
 	)
 	if err != nil {
 		return r.res, err
@@ -552,9 +599,9 @@ func (r *reverting) foresee(ctx context.Context) (rollback.RevertResult, error) 
 	if later.cut {
 		r.res.Notes = append(r.res.Notes, "more than 300 files changed since: others than those named may have been changed again")
 	}
-	if p, ok := rollback.MergedRevert(r.pulls, r.branch, r.res.Range); ok {
-		r.res.PR = p
-		r.res.Notes = append(r.res.Notes, fmt.Sprintf("#%d undid it before, on %s", p.Number, p.MergedAt.UTC().Format(time.DateOnly)))
+	if undone {
+		r.res.PR = before
+		r.res.Notes = append(r.res.Notes, fmt.Sprintf("#%d undid it before, on %s", before.Number, before.MergedAt.UTC().Format(time.DateOnly)))
 	}
 	return r.res, nil
 }
@@ -604,14 +651,36 @@ func (r *reverting) compute(ctx context.Context) error {
 		r.res.Tree = r.goodTree
 		return nil
 	}
-	tree, err := r.merge(ctx, r.res.Head)
-	if errors.Is(err, errConflict) {
-		r.unclaim(ctx)
-		r.reading.Wait()
-		return r.conflict(ctx)
-	}
-	r.res.Tree = tree
+	var err error
+	r.res.Tree, err = r.merge(ctx, r.res.Head)
 	return err
+}
+
+// conflicting is the result where the merge does not go by itself: what would be undone was taken back before and has changed
+// since, or a person must say what it is. Other is the pull request of somebody who has, nil if there is none.
+func (r *reverting) conflicting(ctx context.Context, other *found) (rollback.RevertResult, error) {
+	r.unclaim(ctx)
+	r.reading.Wait()
+	var conflict error
+	var before rollback.PullRequest
+	var stands bool
+	err := together(
+		func() error { conflict = r.conflict(ctx); return nil },
+		func() (err error) { before, stands, err = r.stands(ctx); return },
+	)
+	switch {
+	case err != nil:
+		return r.res, err
+	case stands:
+		r.res.Outcome, r.res.PR = rollback.RevertAlready, before
+		r.res.Notes = append(r.res.Notes, "later commits changed the same lines since")
+		return r.res, nil
+	case other == nil:
+		return r.res, conflict
+	case r.clashes(ctx, *other):
+		return r.res, r.clash(ctx, *other)
+	}
+	return r.adopt(ctx, *other), nil
 }
 
 // errConflict is GitHub's word that the merge does not go by itself.
@@ -681,12 +750,7 @@ func (r *reverting) open(ctx context.Context) (rollback.RevertResult, error) {
 			made, err = r.createCommit(ctx, "create the commit of the revert", message, r.res.Tree, r.res.Head)
 			return
 		},
-		func() error { // gone before the branch is there, so that no crash can leave both
-			if r.temp != "" && r.deleteBranch(ctx, r.temp) == nil {
-				r.temp = ""
-			}
-			return nil
-		},
+		func() error { r.dropTemp(ctx); return nil }, // gone before the branch is there, so that no crash can leave both
 	)
 	if err != nil {
 		return r.res, err

@@ -192,6 +192,9 @@ func (g *guard) judge(ctx context.Context, req *http.Request, token, op string, 
 		if !json.Valid(a.body) {
 			return broken(fmt.Errorf("%s answers with something that is not JSON", g.base.Host))
 		}
+		if callOf(ctx).graphql {
+			return g.limitInside(op, a)
+		}
 		return nil
 	case a.status >= 300 && a.status < 400:
 		return g.redirected(ctx, req, token, op, a)

@@ -74,7 +74,7 @@ func (p *pull) from(branch string) bool { return p.fork == "" && p.head == branc
 // forked is the fork that a pull request comes from, as far as it is shown.
 func (p *pull) forked(of *Repository) *Repository {
 	f := *of
-	f.owner, f.issues = p.fork, nil
+	f.id, f.owner, f.issues = of.s.user(p.fork).id, p.fork, nil
 	return &f
 }
 
