@@ -30,6 +30,9 @@ const (
 	// are older versions of them. The bytes are random, so that nothing can be compressed and the size is what is sent.
 	fileSize = 20_000
 	versions = 4
+	// pullsMany are the pull requests of a service that is years old: as many as ours looks at. pullsOpen of them are open, and
+	// each has a text of pullsText bytes, as tools write it that keep dependencies up to date.
+	pullsMany, pullsOpen, pullsText = 100, 8, 4_000
 )
 
 // revertSizes are the sizes of the repositories, in MB of history, and how often the manual ways are measured on each.
@@ -95,11 +98,11 @@ func (b *bench) revert(ctx context.Context) (section, error) {
 		method: "The loopback GitHub keeps its repositories in real git and serves git's own protocol too; 100 ms are injected into every request to it, of the API\n" +
 			"and of git. First the waves of ours. Then ours against what is typed without it: clone, `git revert`, `git push`, `gh pr create`, in turns on the same\n" +
 			fmt.Sprintf("repositories. Their files (%d kB each) are random bytes and do not compress; one byte in %d is in the tree of the branch, the rest are older versions.\n", fileSize/1000, versions) +
-			"The shallow clone is told to fetch two commits, which is enough for this revert and would not be for an older one.",
+			"The shallow clone is told to fetch two commits, which is enough for this revert and would not be for an older one. Last, ours in a repository with many\n" +
+			fmt.Sprintf("pull requests, of which it looks at the newest %d to find a revert that is there already: %d are open, the others merged, and each has %d kB of text.", pullsMany, pullsOpen, pullsText/1000),
 		limits: []string{
 			"Bandwidth: 127.0.0.1 has no limit worth the name, so what a clone has to fetch costs least here. At 100 Mbit/s each 12 MB are one second more, for every way but ours.",
 			"How long GitHub itself takes for a call or to serve a clone.",
-			"A repository with many pull requests: ours lists the newest 100, in any state, to find a revert that is there already. GitHub's REST answer is some 20 kB for each, up to 2 MB in one answer; here there is none.",
 			"A clone that is there already: a developer's own is fetched, not cloned. A build agent or the laptop of whoever is on call often has none.",
 			"Ours also looks for a revert that is there already, checks that the commit is on the branch and that the result carries the tree it must, and writes the range, the files and the risks into the pull request. The manual ways do not.",
 		},
@@ -115,8 +118,105 @@ func (b *bench) revert(ctx context.Context) (section, error) {
 	if err != nil {
 		return section{}, err
 	}
-	out.tables = []table{waves, sizes}
+	many, err := b.manyPulls(ctx, s)
+	if err != nil {
+		return section{}, err
+	}
+	out.tables = []table{waves, sizes, many}
 	return out, nil
+}
+
+// manyPulls measures ours in a new repository and in one with many pull requests.
+func (b *bench) manyPulls(ctx context.Context, s *site) (table, error) {
+	t := table{head: []string{"what", "pull requests", "waves", "calls", "kB about pull requests", "kB of answers", "n"}}
+	about := func(list []call) []call {
+		return slices.DeleteFunc(slices.Clone(list), func(c call) bool { return !strings.HasPrefix(c.op, "graphql:PullRequest") })
+	}
+	kB := func(bytes int64) string { return fmt.Sprintf("%.1f", float64(bytes)/1e3) }
+	var depth [][]int
+	var rest int64
+	for _, pulls := range []int{0, pullsMany} {
+		service := fmt.Sprintf("pulls-%d", pulls)
+		repo, err := s.GitHub.CreateRepository("acme/"+service, github.RepositoryOptions{})
+		if err != nil {
+			return t, err
+		}
+		b.log("revert in a repository of %d pull requests", pulls)
+		if err := s.fillPulls(repo, pulls); err != nil {
+			return t, err
+		}
+		for i, what := range []string{"revert --commit, the newest commit", "revert --commit, one commit below", "revert --commit, the newest commit, --dry-run"} {
+			d := depths{what: what}
+			var pullBytes, allBytes []int64
+			for range b.times(6) {
+				if err := b.revertOnce(ctx, s, repo, service, i == 1, func(commit string) error {
+					more := []string{"--commit", commit, "--reason", "bench"}
+					if i == 2 {
+						more = append(more, "--dry-run")
+					}
+					seen, err := b.do(ctx, s, args("revert", scope(service, more...)...)...)
+					d.add(seen.wall(), seen.calls)
+					pullBytes, allBytes = append(pullBytes, bytesOf(about(seen.calls))), append(allBytes, bytesOf(seen.calls))
+					return err
+				}, i != 2); err != nil {
+					return t, err
+				}
+			}
+			t.add(what, fmt.Sprint(pulls), span(d.depth), span(d.counts), kB(slices.Max(pullBytes)), kB(slices.Max(allBytes)), fmt.Sprint(len(d.depth)))
+			depth = append(depth, d.depth)
+			if deepest := slices.Max(d.depth); deepest > revertWaves {
+				b.over = append(b.over, fmt.Sprintf("%s, %d pull requests: %d waves, allowed are %d", what, pulls, deepest, revertWaves))
+			}
+		}
+		body, err := s.api(http.MethodGet, "/repos/acme/"+service+"/pulls?state=all&base=main&sort=created&direction=desc&per_page=100", "", http.StatusOK)
+		if err != nil {
+			return t, err
+		}
+		rest = int64(len(body))
+	}
+	for i := range len(depth) / 2 {
+		if a, z := slices.Max(depth[i]), slices.Max(depth[i+len(depth)/2]); a != z {
+			b.over = append(b.over, fmt.Sprintf("revert: %d waves in a new repository, %d in one of %d pull requests", a, z, pullsMany))
+		}
+	}
+	t.note = fmt.Sprintf("REST lists the same %d pull requests in %s kB, of which %d kB are texts. Kilobytes are the most of all repetitions, uncompressed; GitHub compresses.", pullsMany, kB(rest), pullsMany*pullsText/1000)
+	return t, nil
+}
+
+// fillPulls makes a history of pull requests from forks, of which the first are open and the others merged.
+func (s *site) fillPulls(repo *github.Repository, n int) error {
+	commit := func(branch, path string) (string, error) {
+		return repo.Commit(branch, github.Change{Message: "Tune " + path, Author: "payments-dev", Files: map[string]string{path: "package payments\n"}})
+	}
+	if _, err := commit("main", "main.go"); err != nil {
+		return err
+	}
+	last := ""
+	for i := range n {
+		branch := "work"
+		if i < pullsOpen {
+			branch = "unmerged"
+		}
+		at, err := commit(branch, fmt.Sprintf("tuned/%03d.go", i))
+		if err != nil {
+			return err
+		}
+		if i >= pullsOpen {
+			last = at
+		}
+		if _, err := repo.OpenPull(github.PullOptions{
+			Head: fmt.Sprintf("tune-%03d", i), Fork: "payments-dev", At: at, Title: fmt.Sprintf("PAY-%d: Tune the limits of the service", i), Author: "payments-dev",
+			Body: strings.Repeat("Why this is so, and what was tried before it.\n", pullsText/46),
+		}); err != nil {
+			return err
+		}
+	}
+	if last == "" {
+		return nil
+	}
+	// A push that brings their commits merges them.
+	_, err := s.api(http.MethodPatch, "/repos/"+repo.Name()+"/git/refs/heads/main", fmt.Sprintf(`{"sha":%q}`, last), http.StatusOK)
+	return err
 }
 
 // revertOnce puts a change onto main, and another one on top of it if below is set, has the change reverted and cleans up.
@@ -131,10 +231,13 @@ func (b *bench) revertOnce(ctx context.Context, s *site, repo *github.Repository
 	if err != nil {
 		return err
 	}
+	before := repo.OpenPulls()
 	if err := revert(commit); err != nil {
 		return err
 	}
-	open := repo.OpenPulls()
+	open := slices.DeleteFunc(repo.OpenPulls(), func(p github.Pull) bool {
+		return slices.ContainsFunc(before, func(was github.Pull) bool { return was.Number == p.Number })
+	})
 	if want := map[bool]int{true: 1}[opens]; len(open) != want {
 		return fmt.Errorf("%d pull requests are open in %s, want %d", len(open), name, want)
 	}
@@ -165,18 +268,24 @@ func (b *bench) revertOnce(ctx context.Context, s *site, repo *github.Repository
 	return nil
 }
 
-// deleteBranch deletes a branch, which closes its pull request. Behind the switchboard: not one of the calls that count.
+// deleteBranch deletes a branch, which closes its pull request.
 func (s *site) deleteBranch(repo, branch string) error {
-	r := httptest.NewRequest(http.MethodDelete, "/repos/"+repo+"/git/refs/heads/"+branch, http.NoBody)
+	_, err := s.api(http.MethodDelete, "/repos/"+repo+"/git/refs/heads/"+branch, "", http.StatusNoContent)
+	return err
+}
+
+// api asks GitHub behind the switchboard: not one of the calls that count.
+func (s *site) api(method, path, body string, want int) ([]byte, error) {
+	r := httptest.NewRequest(method, path, strings.NewReader(body))
 	r.Header.Set("Authorization", "Bearer "+github.Token)
 	r.Header.Set("X-GitHub-Api-Version", "2022-11-28")
 	r.Header.Set("User-Agent", "bench")
 	w := httptest.NewRecorder()
 	s.GitHub.Next.ServeHTTP(w, r)
-	if w.Code != http.StatusNoContent {
-		return fmt.Errorf("deleting the branch %s: %d %s", branch, w.Code, w.Body)
+	if w.Code != want {
+		return nil, fmt.Errorf("%s %s: %d %s", method, path, w.Code, w.Body)
 	}
-	return nil
+	return w.Body.Bytes(), nil
 }
 
 // followUps are the plan of a rollback by tag where GitHub and Jenkins are set up, too, and the calls to GitHub that the
