@@ -249,11 +249,10 @@ func Look(ctx context.Context, w World, req Request, now time.Time) (*Survey, er
 		calls = append(calls, func(ctx context.Context) error {
 			brief, cancel := context.WithTimeout(ctx, asideLimit)
 			defer cancel()
-			began := time.Now()
 			var err error
 			if s.Changes, err = w.Commits.Recent(brief); err != nil && ctx.Err() == nil {
 				s.find(Info, "commits-unread", "commits could not be read: "+err.Error(), "")
-				if time.Since(began) > asideLimit/2 { // once is enough to wait for it
+				if errors.Is(err, context.DeadlineExceeded) { // once is enough to wait for it
 					s.forgeSilent = err
 				}
 			}

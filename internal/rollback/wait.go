@@ -47,7 +47,7 @@ func (r *run) watch(ctx context.Context, v vigil, see func([]Observation, time.T
 		r.hints = r.World.Watcher.Changes(ctx, r.plan.Namespace)
 	}
 	changes := r.hints
-	lost := ""
+	lost, answered := "", false
 	for {
 		if !time.Now().Before(deadline) {
 			if lost != "" {
@@ -55,7 +55,6 @@ func (r *run) watch(ctx context.Context, v vigil, see func([]Observation, time.T
 			}
 			return errDeadline
 		}
-		began := time.Now()
 		lctx, cancel := context.WithDeadline(ctx, deadline)
 		var obs []Observation
 		var err error
@@ -65,7 +64,7 @@ func (r *run) watch(ctx context.Context, v vigil, see func([]Observation, time.T
 			obs, now = v.known.obs, func() time.Time { return v.known.at }
 		} else {
 			var beside sync.WaitGroup
-			if v.beside != nil && due != nil && !due.IsZero() && !began.Before(*due) {
+			if v.beside != nil && due != nil && !due.IsZero() && !time.Now().Before(*due) {
 				beside.Go(func() { v.beside(lctx) })
 			}
 			obs, err = r.World.Cluster.Observe(lctx, refs)
@@ -82,6 +81,7 @@ func (r *run) watch(ctx context.Context, v vigil, see func([]Observation, time.T
 				r.note("the cluster answers again")
 				lost = ""
 			}
+			answered = true
 			if gone := unseen(refs, obs); gone != "" {
 				return &Error{Exit: Unverified, What: gone + " is gone: somebody deleted it while this run was at work"}
 			}
@@ -90,7 +90,7 @@ func (r *run) watch(ctx context.Context, v vigil, see func([]Observation, time.T
 				return err
 			}
 			v.known = nil
-		case late && lost == "" && time.Since(began) < r.Limits.Retry: // cut short by our own deadline, not by a cluster that hangs
+		case late && lost == "" && answered: // cut short by our own deadline, and the cluster has answered up to then
 			return errDeadline
 		case !passing(err) && !late:
 			e := &Error{Exit: Unverified, What: "the pods cannot be observed any more", Err: err}

@@ -72,3 +72,33 @@ func TestSettleBeginsAnew(t *testing.T) {
 		}
 	})
 }
+
+// A look that the run's own deadline cuts, however long it had taken by then, is no sign of a cluster that is lost: what was seen
+// last is what is said. Where none has answered, that is said.
+func TestDeadlineCutsALook(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		from time.Duration // after the restart no look is answered any more
+		says string
+	}{
+		{"after good ones", 15 * time.Second, "the rollout did not end within 20s: deployment/payments: "},
+		{"the first one", 0, "the rollout could not be followed to its end within 20s"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in(t, func(t *testing.T, w *world) {
+				w.behaviour[w.of(c)] = neverReady
+				p := w.process("ann")
+				p.limits.Rollout = 20 * time.Second
+				w.slow = map[string]time.Duration{}
+				w.before = func(_ *process, op string) {
+					if restarted := p.callAt("Restart"); !restarted.IsZero() && (tt.from == 0 || op == "Observe" && time.Since(restarted) >= tt.from-p.limits.Poll) {
+						w.slow["Observe"] = time.Hour
+					}
+				}
+				_, err := p.run(toPrevious)
+				exitIs(t, err, Unverified)
+				says(t, err, tt.says, "changed, not verified")
+			})
+		})
+	}
+}

@@ -472,8 +472,9 @@ func (p *process) call(ctx context.Context, op string, write bool, do func() err
 			break
 		}
 	}
+	d := w.latency + w.slow[op]
 	w.mu.Unlock()
-	if d := w.latency + w.slow[op]; d > 0 && !pause(ctx, d) {
+	if d > 0 && !pause(ctx, d) {
 		return lost
 	}
 	if f != nil && (f.do == hang || f.do == hangSignal) {
@@ -484,7 +485,7 @@ func (p *process) call(ctx context.Context, op string, write bool, do func() err
 			p.stop(ErrInterrupted)
 		}
 		pause(ctx, callTimeout)
-		lost.Maybe, lost.Err = write, errors.New("timed out")
+		lost.Maybe, lost.Err = write, fmt.Errorf("timed out: %w", context.DeadlineExceeded)
 		return lost
 	}
 	if err := ctx.Err(); err != nil {
