@@ -146,6 +146,7 @@ class Build {
                 def workspace = new File(job.home, "agents/${label}/workspace/${job.name}")
                 workspace.mkdirs()
                 new File(workspace.path + '@tmp').mkdirs()
+                say("Running on ${label} in ${workspace.path}", c)
                 return c.plus(node: label, workspace: workspace.path, dir: workspace.path)
             case 'stage':
                 say("[Pipeline] { (${call.args.name})", c)

@@ -31,7 +31,7 @@ class Suite {
 
     static void main(String[] args) {
         def begun = System.currentTimeMillis(), classes = System.getProperty('test.classes')?.split(',')
-        ['StageTest', 'ActsTest', 'AgentTest', 'BinaryTest', 'ParametersTest', 'DeclarativeTest', 'SafetyTest'].findAll { !classes || classes.contains(it) }.each { Class.forName(it).newInstance().run() }
+        ['StageTest', 'ActsTest', 'AgentTest', 'BinaryTest', 'ParametersTest', 'DeclarativeTest', 'LogTest', 'SafetyTest'].findAll { !classes || classes.contains(it) }.each { Class.forName(it).newInstance().run() }
         World.end()
         Pipelines.clean()
         took.sort { -it.value }.take(System.getProperty('test.slow') ? 12 : 0).each { k, v -> println "${v} ms  ${k}" }

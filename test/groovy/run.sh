@@ -4,7 +4,7 @@
 #
 #   test/groovy/run.sh          all tests
 #   test/groovy/run.sh TEXT     those whose name contains TEXT; LOG=1 prints the log of the last build of each, SLOW=1 the slowest,
-#                               CLASSES=StageTest,BinaryTest leaves the others out
+#                               CLASSES=StageTest,BinaryTest leaves the others out, UPDATE=1 writes the log in docs/jenkins.md
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -41,5 +41,5 @@ for p in java.lang java.util java.io java.lang.reflect java.util.regex; do open=
 options="$open -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xss4m -Dfile.encoding=UTF-8"
 rm -rf $bin/classes && mkdir $bin/classes
 java $options -cp "$jars" org.codehaus.groovy.tools.FileSystemCompiler -cp "$jars" -d $bin/classes test/groovy/*.groovy
-exec java $options -Dtest.only="${1:-}" -Dtest.slow="${SLOW:-}" -Dtest.log="${LOG:-}" ${CLASSES:+-Dtest.classes="$CLASSES"} -Dtest.dir="$PWD/test/groovy" -Dtest.bin="$PWD/$bin" -Dtest.library="$PWD" \
+exec java $options -Dtest.only="${1:-}" -Dtest.slow="${SLOW:-}" -Dtest.log="${LOG:-}" -Dtest.update="${UPDATE:-}" ${CLASSES:+-Dtest.classes="$CLASSES"} -Dtest.dir="$PWD/test/groovy" -Dtest.bin="$PWD/$bin" -Dtest.library="$PWD" \
   -cp "$PWD/$bin/classes$jars" Suite
