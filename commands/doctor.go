@@ -51,14 +51,15 @@ func (e *Env) doctorCommand() *cli.Command {
 		Description: "One line for each check, with the fix where it fails. Rights to write are asked of Kubernetes by access review; ECR\n" +
 			"offers no such question, so ecr:PutImage is not checked. What fails is what the command of --for needs, run if it is not\n" +
 			"given: exit code 0 means that nothing stands in its way. With --for plan a role that may only look passes, and what a\n" +
-			"rollback needs beyond it is a warning. The cluster's line of rights names the commands that they are enough for.",
-		Flags: e.scopeFlags(forOption(needsOf), optJSON, optLeft),
+			"rollback needs beyond it is a warning. With --for trigger nothing but Jenkins is asked: the rollback job, its parameters\n" +
+			"and the right to build it, by a start without a form, which Jenkins refuses. The cluster's line of rights names the commands that they are enough for.",
+		Flags: e.scopeFlags(forOption(examined()), optJSON, optLeft),
 		Action: func(c *cli.Context) error {
 			asJSON, err := e.on(c, optJSON)
 			if err != nil {
 				return err
 			}
-			want, err := e.needsFor(c, needsOf)
+			want, err := e.needsFor(c, examined())
 			if err != nil {
 				return err
 			}
@@ -93,6 +94,12 @@ func (e *Env) doctorCommand() *cli.Command {
 	}
 }
 
+// examined are the commands that the doctor looks for.
+func examined() []needs { return append(slices.Clone(needsOf), needs{command: triggering}) }
+
+// triggering is the command that needs nothing but Jenkins.
+const triggering = "trigger"
+
 // enough tells whether the rights in the cluster are known to be enough for a command.
 func (r doctorReport) enough(command string) bool {
 	return slices.ContainsFunc(r.Commands, func(a ability) bool { return a.Command == command && len(a.Missing) == 0 })
@@ -121,7 +128,11 @@ func (e *Env) examine(c *cli.Context, want needs) doctorReport {
 		return r
 	}
 	r.Scope = rollback.Scope{Service: e.selector(c, "service"), Environment: e.selector(c, "environment")}
-	scoped, err := file.Resolve(r.Scope, e.given(c))
+	var wanted []config.Need
+	if want.command == triggering {
+		wanted = append(wanted, config.NeedJenkins)
+	}
+	scoped, err := file.Resolve(r.Scope, e.given(c), wanted...)
 	if err != nil {
 		fail("configuration", err)
 		return r
@@ -129,6 +140,15 @@ func (e *Env) examine(c *cli.Context, want needs) doctorReport {
 	name := file.Name
 	if name == "" {
 		name = "flags and variables only; no rollback.yaml found"
+	}
+	if want.command == triggering {
+		add("configuration", "ok", fmt.Sprintf("%s: %s, rollback job %s", name, r.Scope, scoped.Jenkins.RollbackJob), "")
+		for _, f := range scoped.Findings {
+			add("configuration", "warn", f.Text, f.Remedy)
+		}
+		r.Settings = scoped.Explain()
+		r.Checks = slices.Concat(r.Checks, e.examineRollbackJob(c.Context, scoped), []checkup{e.examineJournal(want)})
+		return r
 	}
 	add("configuration", "ok", fmt.Sprintf("%s: %s, image %s:%s, namespace %s", name, r.Scope, scoped.Image, scoped.Tag, scoped.Namespace), "")
 	for _, f := range scoped.Findings {
@@ -405,26 +425,76 @@ func (e *Env) examineForge(ctx context.Context, s config.Scoped, want needs) (li
 	return list
 }
 
-// examineJenkins looks at the controller and at the job that deploys.
-func (e *Env) examineJenkins(ctx context.Context, s config.Scoped) (list []checkup) {
+// examineController looks at Jenkins itself. The controller is nil where nothing more can be asked.
+func (e *Env) examineController(ctx context.Context, s config.Scoped) (controller *jenkins.Controller, list []checkup) {
 	add := func(status, text, fix string) { list = append(list, checkup{"jenkins", status, text, fix}) }
 	controller, err := e.jenkinsOf(s)
 	if err != nil {
-		return append(list, failing("jenkins", err))
+		return nil, append(list, failing("jenkins", err))
 	}
 	if controller == nil {
 		add("warn", "not asked: jenkins.url is not set; deployments in flight are not seen, and --method revert cannot follow the build", "set jenkins.url, jenkins.user and job in rollback.yaml")
-		return list
+		return nil, list
 	}
-	defer controller.Close()
 	if jenkins.Plain(s.Jenkins.URL) {
 		add("warn", "the credentials go over plain http to "+s.Jenkins.URL+" (jenkins.insecure): everybody on the way can read them", "serve Jenkins by https, then leave jenkins.insecure out")
 	}
 	who, err := controller.Identity(ctx)
 	if err != nil {
-		return append(list, failing("jenkins", err))
+		controller.Close()
+		return nil, append(list, failing("jenkins", err))
 	}
 	add("ok", strings.TrimSpace("Jenkins "+who.Version)+" as "+who.User, "")
+	return controller, list
+}
+
+// examineRollbackJob looks at what trigger needs: the job that rolls back, with its parameters, and the right to start it.
+func (e *Env) examineRollbackJob(ctx context.Context, s config.Scoped) (list []checkup) {
+	controller, list := e.examineController(ctx, s)
+	if controller == nil {
+		return list
+	}
+	defer controller.Close()
+	add := func(status, text, fix string) { list = append(list, checkup{"jenkins", status, text, fix}) }
+	job := s.Jenkins.RollbackJob
+	defined, err := controller.Parameters(ctx, job)
+	if err != nil {
+		k := failing("jenkins", err)
+		if rollback.KindOf(err) == rollback.NotFound {
+			k.Text = fmt.Sprintf("there is no job %s, or Jenkins does not show it to you", job)
+			k.Fix = "rollback jobs apply makes it; for one of another name: jenkins.rollbackJob in rollback.yaml"
+		}
+		return append(list, k)
+	}
+	if err := controller.MayBuild(ctx, job); err != nil {
+		return append(list, failing("jenkins", err))
+	}
+	add("ok", fmt.Sprintf("the rollback job %s, %s; you may start it", job, count(len(defined), "parameter", "parameters")), "")
+	var missing []string
+	for _, o := range passedOn {
+		if !slices.ContainsFunc(defined, func(p rollback.Parameter) bool { return p.Name == o.env() }) {
+			missing = append(missing, "--"+o.name)
+		}
+	}
+	if len(missing) > 0 {
+		add("warn", fmt.Sprintf("the job has no parameter for %s", strings.Join(missing, ", ")), "rollback jobs apply brings its parameters up to date; a job from a Jenkinsfile learns them in its next run")
+	}
+	if !slices.ContainsFunc(defined, func(p rollback.Parameter) bool {
+		return p.Name == jenkins.IDParameter && p.Kind == rollback.TextParameter
+	}) {
+		add("warn", "the job has no text parameter "+jenkins.IDParameter+": if the answer to a start is lost, its build cannot be told from others", "give it that parameter, empty by default")
+	}
+	return list
+}
+
+// examineJenkins looks at the controller and at the job that deploys.
+func (e *Env) examineJenkins(ctx context.Context, s config.Scoped) (list []checkup) {
+	controller, list := e.examineController(ctx, s)
+	if controller == nil {
+		return list
+	}
+	defer controller.Close()
+	add := func(status, text, fix string) { list = append(list, checkup{"jenkins", status, text, fix}) }
 	if s.Job == "" {
 		add("warn", "no job is configured: deployments in flight are not seen, and --method revert cannot follow the build", "set job in rollback.yaml to the job that deploys")
 		return list

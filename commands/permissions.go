@@ -86,7 +86,7 @@ var needsOf = []needs{
 }
 
 // otherNeeds are those of the commands that live from GitHub or Jenkins alone; a revert tells the record, where it may.
-var otherNeeds = []needs{{command: "revert", kube: []kube.Act{kube.ActIdentify, kube.ActRecord}}, {command: "reland", kube: []kube.Act{kube.ActIdentify, kube.ActRecord}}, {command: "trigger"}, {command: "jobs"}}
+var otherNeeds = []needs{{command: "revert", kube: []kube.Act{kube.ActIdentify, kube.ActRecord}}, {command: "reland", kube: []kube.Act{kube.ActIdentify, kube.ActRecord}}, {command: triggering}, {command: "jobs"}}
 
 // recordVerbs are the verbs that the command needs of the record: the first rollback makes it, an undo finds it there.
 func (n needs) recordVerbs() []string {

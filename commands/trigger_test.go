@@ -334,9 +334,9 @@ func TestTriggerOverPlainHTTP(t *testing.T) {
 	t.Parallel()
 	k := newCI(t, leaves(0, "SUCCESS", "message=back"))
 	away := []string{"http_proxy=" + strings.TrimSuffix(k.url, "/ci"), "ROLLBACK_JENKINS_URL=http://ci.acme.example/ci"}
-	for _, args := range [][]string{theTrigger(), theTrigger("--dry-run")} {
-		r := k.launch(away, args...).wait().wantExit(t, rollback.Usage).wantText(t, "http://ci.acme.example/ci: credentials are not sent over plain http", "set jenkins.insecure to true")
-		if k.Count("*") > 0 {
+	for _, args := range [][]string{theTrigger(), scoped("doctor", "--for", "trigger")} {
+		r := k.launch(away, args...).wait().wantText(t, "http://ci.acme.example/ci: credentials are not sent over plain http", "set jenkins.insecure to true")
+		if r.code == 0 || k.Count("*") > 0 {
 			t.Errorf("%d calls\n%s", k.Count("*"), r)
 		}
 	}
@@ -356,6 +356,55 @@ func TestTriggerWithPassword(t *testing.T) {
 	r = k.launch(append(env, "CI_PASSWORD=wrong-password"), theTrigger()...).wait().wantExit(t, rollback.Failed).wantText(t, "set the password of the Jenkins user rollback, or better an API token")
 	wantNoSecret(t, r, "wrong-password")
 	k.launch(append(env, "ROLLBACK_JENKINS_TOKEN_ENV=JENKINS_TOKEN"), theTrigger()...).wait().wantExit(t, rollback.Usage).wantText(t, "ROLLBACK_JENKINS_TOKEN_ENV and ROLLBACK_JENKINS_PASSWORD_ENV exclude each other")
+}
+
+// From a laptop that knows Jenkins alone: the job, its parameters and the right to start it are looked at, and nothing is started.
+func TestDoctorForTrigger(t *testing.T) {
+	t.Parallel()
+	without := func(names ...string) func(*jenkins.Job) {
+		return func(j *jenkins.Job) {
+			j.Parameters = slices.DeleteFunc(slices.Clone(j.Parameters), func(p jenkins.Parameter) bool { return slices.Contains(names, p.Name) })
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		args   []string
+		env    []string
+		change func(*jenkins.Job)
+		deny   string
+		code   rollback.Exit
+		says   []string
+	}{
+		{name: "fine", says: []string{"✔ configuration rollback.yaml: payments/prod, rollback job rollback/prod/payments\n", "✔ jenkins       Jenkins 2.", "as rollback\n",
+			"✔ jenkins       the rollback job rollback/prod/payments, 8 parameters; you may start it\n", "✔ journal "}},
+		{name: "no such job", args: []string{"--jenkins-rollback-job", "ops/{service}"}, code: rollback.Failed, says: []string{"✗ jenkins       there is no job ops/payments", "→ rollback jobs apply makes it"}},
+		{name: "a folder", args: []string{"--jenkins-rollback-job", "rollback/prod"}, code: rollback.Failed, says: []string{"✗ jenkins ", "is a folder"}},
+		{name: "no right to build", deny: "Job/Build", code: rollback.Failed, says: []string{"✗ jenkins ", "→ give the Jenkins user rollback the right Job/Build"}},
+		{name: "no right to read", deny: "Job/Read", code: rollback.Failed, says: []string{"✗ jenkins "}},
+		{name: "switched off", change: func(j *jenkins.Job) { j.Disabled = true }, code: rollback.Failed, says: []string{"the job rollback/prod/payments is disabled", "→ enable it"}},
+		{name: "never ran", change: func(j *jenkins.Job) { j.Learns, j.Parameters = j.Parameters, nil }, code: rollback.Failed, says: []string{"rollback/prod/payments has no parameters", "→ if it is new, run it once by hand"}},
+		{name: "older parameters", change: without("ROLLBACK_WAIT", "ROLLBACK_ACCEPT", "ROLLBACK_ID"), says: []string{"! jenkins       the job has no parameter for --accept, --wait\n", "! jenkins       the job has no text parameter ROLLBACK_ID"}},
+		{name: "another token", env: []string{"JENKINS_TOKEN=other-other"}, code: rollback.Failed, says: []string{"no valid credentials (401 Unauthorized)\n", "→ renew the API token of the Jenkins user rollback"}},
+		{name: "no user", args: []string{"--config", "nobody.yaml"}, code: rollback.Failed, says: []string{"✗ configuration jenkins.user is not set"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var change []func(*jenkins.Job)
+			if c.change != nil {
+				change = append(change, c.change)
+			}
+			k := newCI(t, leaves(0, "SUCCESS"), change...)
+			must(t, os.WriteFile(filepath.Join(k.dir, "nobody.yaml"), []byte("environments: {prod: {jenkins: {url: "+k.url+"}}}\n"), 0o600))
+			if c.deny != "" {
+				k.Deny(c.deny)
+			}
+			r := k.launch(c.env, scoped("doctor", append([]string{"--for", "trigger"}, c.args...)...)...).wait().wantExit(t, c.code).wantText(t, c.says...)
+			if strings.Contains(r.stdout, "registry") || strings.Contains(r.stdout, "cluster") {
+				t.Errorf("looks at more than Jenkins:\n%s", r)
+			}
+			k.wantBuilds(0)
+		})
+	}
 }
 
 // What is given arrives under the names of the variables, from flags as from variables; what is not given is left to the job.

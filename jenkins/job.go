@@ -3,6 +3,7 @@ package jenkins
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -162,6 +163,34 @@ func text(v any) string {
 func (c *Controller) Parameters(ctx context.Context, job string) ([]rollback.Parameter, error) {
 	a, err := c.job(ctx, job, treeParameters)
 	return a.parameters(), err
+}
+
+// MayBuild asks whether we may start a job, without starting it: of a start without a form Jenkins looks at the right first,
+// and then misses the parameters (ParameterizedJobMixIn.doBuild: 403 or 400). A job that has none would be started by it, so
+// that it is refused here.
+func (c *Controller) MayBuild(ctx context.Context, name string) error {
+	a, err := c.job(ctx, name, treeParameters)
+	if err != nil {
+		return err
+	}
+	path, err := jobPath(name)
+	if err != nil {
+		return err
+	}
+	if len(a.parameters()) == 0 {
+		return &rollback.CallError{System: system, Op: "GET " + path, Kind: rollback.Rejected, Err: fmt.Errorf("%s has no parameters", name),
+			Fix: "if it is new, run it once by hand: Jenkins learns the parameters of a Jenkinsfile in its first run"}
+	}
+	_, err = c.jenkins.Requester.Post(ctx, path+"/build", nil, nil, nil)
+	switch {
+	case statusOf(err) == http.StatusBadRequest:
+		return nil
+	case err == nil:
+		return unheard(name, "nothing was asked for")
+	case !a.enabled():
+		return &rollback.CallError{System: system, Op: "POST " + path + "/build", Kind: rollback.Rejected, Err: fmt.Errorf("the job %s is disabled", name), Fix: "enable it, at its page in Jenkins"}
+	}
+	return err
 }
 
 // enabled tells whether a job takes builds.

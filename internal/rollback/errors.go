@@ -109,7 +109,13 @@ func (e *CallError) Error() string {
 		b.WriteString(" (" + e.Code + ")")
 	}
 	if e.Err != nil {
-		b.WriteString(": " + e.Err.Error())
+		text := e.Err.Error()
+		if e.Code != "" { // an adapter's error may be no more than that
+			text = strings.TrimSuffix(strings.TrimSuffix(text, e.Code), ": ")
+		}
+		if text != "" {
+			b.WriteString(": " + text)
+		}
 	}
 	return b.String()
 }
