@@ -43,7 +43,11 @@ func (e *Env) demo(ctx context.Context, serve, byRevert bool) (err error) {
 	if _, err := exec.LookPath("git"); err != nil {
 		return rollback.UsageErrorf("the demo's GitHub runs on real git, and there is none on PATH: install git 2.38 or later")
 	}
-	w, err := demo.Start(demo.Options{Pace: 300 * time.Millisecond, Settle: time.Second, Code: true})
+	o := demo.Options{Pace: 300 * time.Millisecond, Settle: time.Second, Code: true}
+	if serve {
+		o.Services = []string{"checkout", "payments", "web"}
+	}
+	w, err := demo.Start(o)
 	if err != nil {
 		return fmt.Errorf("starting the loopback world: %w", err)
 	}
@@ -54,6 +58,10 @@ func (e *Env) demo(ctx context.Context, serve, byRevert bool) (err error) {
 	p := e.data()
 	p.colour = e.Terminal && e.Getenv("NO_COLOR") == ""
 	if serve {
+		// The job that is there already becomes one of those that `jobs apply` keeps.
+		if err := e.within(ctx, w, "jobs", "apply", "--service", "payments", "--adopt", "--yes"); err != nil {
+			return err
+		}
 		return e.demoServe(ctx, p, w)
 	}
 	if byRevert {
@@ -178,6 +186,16 @@ func (e *Env) type_(ctx context.Context, p *printer, w *demo.World, want rollbac
 	return nil
 }
 
+// within runs a command in the loopback world, without showing it.
+func (e *Env) within(ctx context.Context, w *demo.World, args ...string) error {
+	var said strings.Builder
+	env := &Env{Stdin: strings.NewReader(""), Stdout: &said, Stderr: &said, Environ: w.Env(e.Environ), Dir: w.Dir, Version: e.Version, Commit: e.Commit, Date: e.Date}
+	if code := Main(ctx, env, args); code != 0 {
+		return fmt.Errorf("demo: rollback %s: exit code %d\n%s", strings.Join(args, " "), code, said.String())
+	}
+	return nil
+}
+
 // demoServe keeps the world up for somebody to play with.
 func (e *Env) demoServe(ctx context.Context, p *printer, w *demo.World) error {
 	p.line(p.bold("The loopback world is up.") + " In another terminal:")
@@ -198,6 +216,7 @@ func (e *Env) demoServe(ctx context.Context, p *printer, w *demo.World) error {
 	p.line("  rollback status --environment prod")
 	p.line("  rollback run --service payments --environment prod")
 	p.line("  rollback trigger --service payments --environment prod   the same by a job in Jenkins, which asks for approval")
+	p.line("  rollback jobs apply                                      make such a job for each service; --dry-run shows what it would write")
 	p.line("")
 	p.line("^C ends it and removes everything.")
 	<-ctx.Done()

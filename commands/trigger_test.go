@@ -861,6 +861,19 @@ func TestTriggerWithoutMark(t *testing.T) {
 	k.wantBuilds(1)
 }
 
+// In the loopback world that is there to play in, every listed service gets its job, and each of them runs the real program.
+func TestJobsOfTheDemo(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{Code: true, Services: []string{"checkout", "payments", "web"}, Environ: append(os.Environ(), asProgram+"=1", "TZ=UTC")})
+	must(t, (&Env{Environ: os.Environ(), Version: "1.2.3"}).within(t.Context(), n.World, "jobs", "apply", "--service", "payments", "--adopt", "--yes"))
+	n.rollback("jobs", "apply", "--yes").wantExit(t, 0).wantText(t, "✔ created  rollback/prod/checkout", "2 created, 1 up to date\n")
+	n.rollback("jobs", "apply", "--yes").wantExit(t, 0).wantText(t, "3 up to date\n")
+	n.rollback("doctor", "--for", "trigger", "--service", "web", "--environment", "prod").wantExit(t, 0).wantText(t, "✔ jenkins       the rollback job rollback/prod/web, 8 parameters; you may start it")
+	n.rollback("trigger", "--service", "web", "--environment", "prod", "--reason", "x", "--approve").wantExit(t, rollback.Usage).wantText(t, "rollback/prod/web #1 ended FAILURE: ", "production: not changed")
+	n.rollback(theTrigger("--approve")...).wantExit(t, 0).wantText(t, "✔ payments/prod is back on")
+	n.wantState(n.clean())
+}
+
 // The real program in the build, in the loopback world: rolled back, and taken back, from a laptop.
 func TestTriggerStory(t *testing.T) {
 	t.Parallel()

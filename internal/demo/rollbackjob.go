@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -32,27 +33,34 @@ var RollbackParameters = []jenkins.Parameter{
 }
 
 // recordDir is where a build keeps everything about the scope, below its workspace.
-const recordDir = "rollback-record/payments-" + Environment
+func recordDir(service string) string { return "rollback-record/" + service + "-" + Environment }
 
 // patience is how long an aborted step of a build gets, as in Jenkins.
 const patience = 20 * time.Second
 
-// addRollbackJob gives Jenkins the one-click job. Its builds run the real program in the environment of an agent.
+// addRollbackJob gives Jenkins the one-click job. Its builds run the real program in the environment of an agent, and so do
+// those of the jobs that `jobs apply` makes for other services.
 func (w *World) addRollbackJob() {
-	w.Jenkins.AddJob(RollbackJob, jenkins.Job{Parameters: RollbackParameters, Script: w.rollbackBuild})
+	w.Jenkins.AddJob(RollbackJob, jenkins.Job{Parameters: RollbackParameters})
+	w.Jenkins.OnBuild(w.rollbackBuild)
 }
 
 // rollbackBuild is what the shared library's stage does: plan, ask, run, and keep the record whatever happens.
 func (w *World) rollbackBuild(ctx context.Context, b *jenkins.Build) (result string) {
-	workspace := filepath.Join(w.Dir, "workspace", fmt.Sprint(b.Number()))
-	dir := filepath.Join(workspace, filepath.FromSlash(recordDir))
+	folder, service := path.Split(b.Job())
+	if folder != path.Dir(RollbackJob)+"/" {
+		b.Print("%s is no job of this world: nothing is done\n", b.Job())
+		return "NOT_BUILT"
+	}
+	workspace := filepath.Join(w.Dir, "workspace", service, fmt.Sprint(b.Number()))
+	dir := filepath.Join(workspace, filepath.FromSlash(recordDir(service)))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		b.Print("%s\n", err)
 		return "FAILURE"
 	}
-	defer archive(b, dir)
+	defer archive(b, dir, recordDir(service))
 	program := func(args ...string) rollback.Exit { return w.step(ctx, b, workspace, dir, args...) }
-	scope := []string{"--service", "payments", "--environment", Environment}
+	scope := []string{"--service", service, "--environment", Environment}
 
 	b.Stage("Plan")
 	plan := filepath.Join(dir, "plan.json")
@@ -109,7 +117,7 @@ func (w *World) step(ctx context.Context, b *jenkins.Build, workspace, dir strin
 	cmd := exec.CommandContext(ctx, self, args...)
 	cmd.Dir = workspace
 	cmd.Env = append(w.Env(base), "CI=true", "JENKINS_URL="+w.JenkinsURL+"/", "WORKSPACE="+workspace, "ROLLBACK_STATE="+dir,
-		"JOB_NAME="+RollbackJob, fmt.Sprintf("BUILD_NUMBER=%d", b.Number()), "BUILD_URL="+w.BuildURL(b), "ROLLBACK_USER="+b.User())
+		"JOB_NAME="+b.Job(), fmt.Sprintf("BUILD_NUMBER=%d", b.Number()), "BUILD_URL="+w.BuildURL(b), "ROLLBACK_USER="+b.User())
 	for k, v := range b.Parameters() {
 		cmd.Env = append(cmd.Env, k+"="+v)
 	}
@@ -140,7 +148,7 @@ func (p printing) Write(text []byte) (int, error) {
 }
 
 // archive keeps the files of the record, as archiveArtifacts does in finally.
-func archive(b *jenkins.Build, dir string) {
+func archive(b *jenkins.Build, dir, under string) {
 	files, err := os.ReadDir(dir)
 	if err != nil {
 		b.Print("%s\n", err)
@@ -148,7 +156,7 @@ func archive(b *jenkins.Build, dir string) {
 	}
 	for _, f := range files {
 		if text, err := os.ReadFile(filepath.Join(dir, f.Name())); err == nil {
-			b.Archive(recordDir+"/"+f.Name(), string(text))
+			b.Archive(under+"/"+f.Name(), string(text))
 		}
 	}
 	b.Print("Archiving artifacts\n")

@@ -42,6 +42,8 @@ type Options struct {
 	Confirm bool
 	// Extra is appended to rollback.yaml.
 	Extra string
+	// Services are listed in rollback.yaml, for commands that look at all of them.
+	Services []string
 	// Nodes are the names of the nodes; none means three.
 	Nodes []string
 	// Code adds GitHub, on real git, and Jenkins with the deploy job and the one-click job.
@@ -186,8 +188,14 @@ environments:
     settle: %s
 %s`, Environment, w.ClusterURL, Namespace, o.Confirm, settle, o.Extra)
 	if w.GitHub != nil {
-		config = strings.Replace(config, "environments:\n", fmt.Sprintf("  job: deploy/{service}\n  github: {url: %q}\n  jenkins: {url: %q, user: %s, commitParameter: %s}\nenvironments:\n",
+		config = strings.Replace(config, "environments:\n", fmt.Sprintf("  job: deploy/{service}\n  github: {url: %q}\n  jenkins: {url: %q, user: %s, commitParameter: %s, approve: true}\nenvironments:\n",
 			w.GitHubURL, w.JenkinsURL, jenkinsUser, BuildParameter), 1)
+	}
+	if len(o.Services) > 0 {
+		config += "services:\n"
+	}
+	for _, s := range o.Services {
+		config += "  " + s + ": {}\n"
 	}
 	if err := os.WriteFile(w.Kubeconfig(), []byte(kubeconfig), 0o600); err != nil {
 		return err
