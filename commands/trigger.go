@@ -25,7 +25,7 @@ import (
 
 var (
 	optApprove  = option{name: "approve", usage: "answer the job's approvals with yes; a choice of target is left to a person", flag: true}
-	optSure     = option{name: optYes.name, usage: "do not ask for the service's name before it is started, where the environment has confirm", flag: true}
+	optSure     = option{name: optYes.name, usage: "start it without a terminal where the environment has confirm; on a terminal the service's name is asked for", flag: true}
 	optNoFollow = option{name: "no-follow", usage: "only start it, print its link and stop with exit code 3", flag: true}
 )
 
@@ -63,7 +63,7 @@ type trigger struct {
 	scope   rollback.Scope
 	job     string
 	confirm bool
-	yes     bool              // the name that confirm asks for was given in advance
+	yes     bool              // start it also where confirm has no terminal to ask on
 	values  map[string]string // parameters that were given
 	dry     bool
 	approve bool
@@ -146,12 +146,12 @@ func (t *trigger) askReason() error {
 }
 
 // agree asks for the service's name before a build is started, where the environment has confirm: whether the job asks for an
-// approval is not known from here.
+// approval is not known from here. As with run, --yes does not stand for it where it can be typed.
 func (t *trigger) agree() error {
-	if !t.confirm || t.yes || t.dry {
+	switch {
+	case !t.confirm || t.dry || t.yes && !t.e.Terminal:
 		return nil
-	}
-	if !t.e.Terminal {
+	case !t.e.Terminal:
 		return &rollback.Error{Exit: rollback.Usage, What: fmt.Sprintf("%s has confirm, and there is no terminal to ask on", t.scope), Production: rollback.NotChanged,
 			Next: []string{"--yes to start it without asking, or --dry-run to see the plan only"}}
 	}

@@ -313,7 +313,7 @@ func TestTriggerMirrors(t *testing.T) {
 	}
 }
 
-// Where the environment has confirm, a build is started unasked only by whoever says so, and a dry run changes nothing.
+// Where the environment has confirm, a build is started without a terminal only by whoever says so, and a dry run changes nothing.
 func TestTriggerConfirmed(t *testing.T) {
 	t.Parallel()
 	k := newCI(t, leaves(3, "UNSTABLE", "message=waits"))
