@@ -177,7 +177,7 @@ func (r *run) merge(ctx context.Context) (Outcome, string, error) {
 				r.note("pull request #%d %s", m.PR, waits)
 			}
 		}
-		if !time.Now().Before(deadline) {
+		if time.Until(deadline) <= RetryAfterOf(err) { // it is over, or will be before there is another answer
 			e := &Error{Exit: Pending, What: fmt.Sprintf("pull request #%d %s", m.PR, waits), Next: []string{"merge it: " + m.URL}}
 			if r.unchecked != "" {
 				e.What += "; it is not known to be the exact inverse: " + r.unchecked
@@ -185,13 +185,21 @@ func (r *run) merge(ctx context.Context) (Outcome, string, error) {
 			} else if refused != nil {
 				e.What += "; the forge does not merge it by itself: " + refused.Error()
 				e.Next = append(e.Next, fixes(refused)...)
+			} else {
+				e.Next = append(e.Next, fixes(err)...)
 			}
 			return "", "", e
 		}
-		if !pause(ctx, min(r.Limits.Slow, time.Until(deadline)+time.Millisecond)) {
+		if !r.lull(ctx, err, deadline) {
 			return "", "", ctx.Err()
 		}
 	}
+}
+
+// lull waits until it is time to ask a system again that may have failed: the usual time, or as long as it asked for, but not
+// beyond the deadline.
+func (r *run) lull(ctx context.Context, err error, deadline time.Time) bool {
+	return pause(ctx, min(max(r.Limits.Slow, RetryAfterOf(err)), time.Until(deadline)+time.Millisecond))
 }
 
 // waits tells whether it helps to wait after a failure of the forge or of Jenkins: their credentials come with the process, and
@@ -242,7 +250,10 @@ func (r *run) build(ctx context.Context) (Outcome, string, error) {
 			b = started.Build
 			continue
 		}
-		if !time.Now().Before(deadline) {
+		if time.Until(deadline) <= RetryAfterOf(err) { // it is over, or will be before there is another answer
+			if err != nil {
+				return "", "", &Error{Exit: Pending, What: "the builds of " + f.Job + " cannot be read", Err: err, Next: fixes(err)}
+			}
 			what := "no build"
 			if len(found) > 0 {
 				what = "no build that succeeded"
@@ -255,7 +266,7 @@ func (r *run) build(ctx context.Context) (Outcome, string, error) {
 			}
 			return "", "", e
 		}
-		if !pause(ctx, min(r.Limits.Slow, time.Until(deadline)+time.Millisecond)) {
+		if !r.lull(ctx, err, deadline) {
 			return "", "", ctx.Err()
 		}
 	}
@@ -343,13 +354,13 @@ func (r *run) image(ctx context.Context) (Outcome, string, error) {
 		if err != nil && !passing(err) {
 			return "", "", &Error{Exit: r.exit(), What: "the image of the merge commit cannot be read", Err: err, Next: fixes(err)}
 		}
-		if !time.Now().Before(deadline) {
+		if time.Until(deadline) <= RetryAfterOf(err) { // it is over, or will be before there is another answer
 			if err != nil {
 				return "", "", &Error{Exit: Pending, What: "the image of the merge commit cannot be read", Err: err, Next: fixes(err)}
 			}
 			return "", "", &Error{Exit: Pending, What: fmt.Sprintf("no image of %s in repository %s yet", of.Short(), s.Repository.Name), Next: []string{"run again when its build has pushed it"}}
 		}
-		if !pause(ctx, min(r.Limits.Slow, time.Until(deadline)+time.Millisecond)) {
+		if !r.lull(ctx, err, deadline) {
 			return "", "", ctx.Err()
 		}
 	}

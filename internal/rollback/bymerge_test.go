@@ -375,6 +375,69 @@ func TestByMergeRecordsBeforeItActs(t *testing.T) {
 	}
 }
 
+// A system that asks to be left alone is left alone for that long, and a run that would have to wait longer than it may says so
+// at once.
+func TestRetryAfter(t *testing.T) {
+	const asked = 7 * time.Minute
+	image := "Images " + string(mergeCommit(10))
+	for _, op := range []string{"Merge ", "Newest", image} {
+		inMerge(t, func(t *testing.T, w *world, f *forge) {
+			p := w.process("ann")
+			p.limits.Merge, p.limits.Image = time.Hour, time.Hour
+			p.faults = []*fault{{op: op, do: refuse, kind: Throttled, wait: asked}}
+			shipped(t, w, f, mustRun(t, p, byMerge), 10)
+			var at []time.Time
+			for _, c := range p.calls {
+				if strings.HasPrefix(c.op, op) {
+					at = append(at, c.at)
+				}
+			}
+			if len(at) < 2 || at[1].Sub(at[0]) < asked {
+				t.Errorf("%s: asked %s after it was told to wait %s", op, at[1].Sub(at[0]), asked)
+			}
+		})
+		inMerge(t, func(t *testing.T, w *world, f *forge) {
+			p := w.process("ann")
+			p.limits.Merge, p.limits.Build, p.limits.Image = 5*time.Minute, 5*time.Minute, 5*time.Minute
+			p.faults = []*fault{{op: op, do: refuse, kind: Throttled, wait: asked, times: -1}}
+			_, err := p.run(byMerge)
+			if ExitOf(err) != Pending || p.asked(op) != 1 {
+				t.Errorf("%s: asked %d times: %v", op, p.asked(op), err)
+			}
+			says(t, err, "throttled", "rollback run --service payments")
+		})
+	}
+	// The follow-up waits, too, and gives up at once where it would be too long.
+	for wait, tries := range map[time.Duration]int{20 * time.Second: 2, 5 * time.Minute: 1} {
+		inForge(t, func(t *testing.T, w *world, f *forge) {
+			p := w.process("ann")
+			p.faults = []*fault{{op: "Revert", do: refuse, kind: Throttled, wait: wait}}
+			mustRun(t, p, toPrevious)
+			if p.asked("Revert") != tries || (w.owed().PR != 0) != (tries > 1) {
+				t.Errorf("told to wait %s: asked %d times, owed %+v", wait, p.asked("Revert"), w.owed())
+			}
+			if tries == 1 && p.lasted != p.stepAt(StepVerify) {
+				t.Errorf("it waited %s for nothing", p.lasted.Sub(p.stepAt(StepVerify)))
+			}
+		})
+	}
+	// The cluster as well.
+	in(t, func(t *testing.T, w *world) {
+		p := w.process("ann")
+		p.faults = []*fault{{op: "Observe", do: refuse, kind: Throttled, wait: 30 * time.Second}}
+		mustRun(t, p, toPrevious)
+		var looks []time.Time
+		for _, c := range p.calls {
+			if c.op == "Observe" {
+				looks = append(looks, c.at)
+			}
+		}
+		if looks[1].Sub(looks[0]) < 30*time.Second {
+			t.Errorf("looked again after %s", looks[1].Sub(looks[0]))
+		}
+	})
+}
+
 // Asked for again when all is done, it has nothing to undo: neither the revert nor anything else.
 func TestByMergeAgain(t *testing.T) {
 	inMerge(t, func(t *testing.T, w *world, f *forge) {

@@ -144,6 +144,15 @@ func KindOf(err error) CallKind {
 	return ""
 }
 
+// RetryAfterOf is how long the system that failed in err asked to be left alone, 0 if it did not say.
+func RetryAfterOf(err error) time.Duration {
+	var c *CallError
+	if errors.As(err, &c) {
+		return c.RetryAfter
+	}
+	return 0
+}
+
 // FixOf is the remedy an adapter put into err, "" if there is none.
 func FixOf(err error) string {
 	var c *CallError

@@ -272,7 +272,9 @@ func (r *run) followUp(ctx context.Context) (Outcome, string, error) {
 			if failed != nil && work.Err() != nil && errors.Is(done.err, work.Err()) {
 				done.err = failed // cut short: that says less than what went wrong before
 			}
-			if failed = done.err; try == followUpTries || !passing(done.err) || !pause(work, followUpPause) {
+			failed = done.err
+			lull := max(followUpPause, RetryAfterOf(failed))
+			if end, _ := work.Deadline(); try == followUpTries || !passing(failed) || lull > time.Until(end) || !pause(work, lull) {
 				break
 			}
 		}

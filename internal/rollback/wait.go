@@ -106,7 +106,7 @@ func (r *run) watch(ctx context.Context, v vigil, see func([]Observation, time.T
 				r.note("the cluster cannot be read; still trying: %s", err)
 			}
 			lost = err.Error()
-			wait = r.Limits.Retry
+			wait = max(r.Limits.Retry, RetryAfterOf(err))
 		}
 		if due != nil && !due.IsZero() && err == nil {
 			wait = min(wait, time.Until(*due))

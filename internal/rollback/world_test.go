@@ -388,7 +388,8 @@ type fault struct {
 	call int    // number of the call, from 1; 0 for any
 	op   string // prefix of the operation; "" for any
 	do   faultKind
-	kind CallKind // of a refusal
+	kind CallKind      // of a refusal
+	wait time.Duration // that it asks for
 	// times is how often it happens (0: once; -1: always).
 	times int
 	fired int
@@ -511,7 +512,7 @@ func (p *process) call(ctx context.Context, op string, write bool, do func() err
 	}
 	switch f.do {
 	case refuse:
-		return &CallError{System: "world", Op: op, Kind: f.kind, Err: errors.New("refused by the test")}
+		return &CallError{System: "world", Op: op, Kind: f.kind, RetryAfter: f.wait, Err: errors.New("refused by the test")}
 	case lose:
 		if err := do(); err != nil {
 			return err
