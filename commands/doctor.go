@@ -166,7 +166,7 @@ func (e *Env) examine(c *cli.Context, want needs) doctorReport {
 	wg.Go(func() { forge = e.examineForge(c.Context, scoped, want) })
 	wg.Go(func() { builds = e.examineJenkins(c.Context, scoped) })
 	wg.Wait()
-	r.Checks = slices.Concat(r.Checks, registry, cluster, forge, builds, []checkup{e.examineJournal(want)})
+	r.Checks = slices.Concat(r.Checks, registry, cluster, forge, builds, []checkup{e.examineJournal()})
 	return r
 }
 
@@ -512,17 +512,20 @@ func (e *Env) examineJenkins(ctx context.Context, s config.Scoped) (list []check
 	return list
 }
 
-func (e *Env) examineJournal(want needs) checkup {
+func (e *Env) examineJournal() checkup {
+	bad := func(why error) checkup {
+		return checkup{"journal", "warn", why.Error() + "; a rollback writes its journal to a temporary directory", "name a directory that can be written: ROLLBACK_STATE=/some/dir"}
+	}
 	dir, err := record.StateDir(e.Getenv)
 	if err != nil {
-		return failing("journal", err)
+		return bad(err)
 	}
 	// The directory may not exist yet: then the nearest one that does must take a new one.
 	at := dir
 	for {
 		if info, err := os.Stat(at); err == nil {
 			if !info.IsDir() {
-				return checkup{"journal", want.ifWriting("fail"), at + " is not a directory", "name another one: ROLLBACK_STATE=/some/dir"}
+				return bad(fmt.Errorf("%s is not a directory", at))
 			}
 			break
 		}
@@ -532,14 +535,17 @@ func (e *Env) examineJournal(want needs) checkup {
 		at = filepath.Dir(at)
 	}
 	if err := writable(at); err != nil {
-		return checkup{"journal", want.ifWriting("fail"), fmt.Sprintf("%s cannot be written: %s", at, err), "name another one: ROLLBACK_STATE=/some/dir"}
+		return bad(fmt.Errorf("%s cannot be written: %w", at, err))
+	}
+	if err := room(at); err != nil {
+		return bad(err)
 	}
 	return checkup{"journal", "ok", "journals go to " + dir, ""}
 }
 
 func (e *Env) printDoctor(r doctorReport) {
 	p := e.data()
-	p.colour = e.printer().colour
+	e.dress(p, e.Terminal && e.OutTerminal)
 	for _, k := range r.Checks {
 		mark := map[string]string{"ok": p.green("✔"), "warn": p.yellow("!"), "fail": p.red("✗")}[k.Status]
 		p.line(fmt.Sprintf("%s %-13s %s", mark, k.System, strings.ReplaceAll(k.Text, "\n", "\n"+strings.Repeat(" ", 16))))

@@ -205,7 +205,9 @@ func TestReference(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("# Commands\n\nGenerated from the program: `go test ./commands -run TestReference -update`.\n\n")
 	b.WriteString("Every flag can be given as a variable: `ROLLBACK_` and its name in capitals, dashes as underscores. A flag wins over its variable; an\n" +
-		"empty variable counts as not set. No command takes arguments without a flag.\n\n")
+		"empty variable counts as not set. No command takes arguments without a flag.\n\n" +
+		"Two variables have no flag: `ROLLBACK_STATE` is the directory of the journals (without it, on Jenkins `$WORKSPACE/.rollback`, else\n" +
+		"`$XDG_STATE_HOME/rollback` or `~/.local/state/rollback`), and `NO_COLOR`, set to anything, leaves the colours out.\n\n")
 	b.WriteString("Exit codes: 0 done and verified · 1 failed, production not changed · 2 usage or configuration · 3 pending, run again ·\n4 production changed, not verified · 5 refused.\n")
 	settings := map[string]bool{}
 	for _, s := range slices.Concat(config.Settings, config.Selectors) {

@@ -233,7 +233,7 @@ var mistakes = []mistake{
 	{name: "another registry", set: template(func(_, pod map[string]any) { container(pod)["image"] = "mirror.acme.example/payments:latest" }), code: rollback.Refused, says: []string{"pulls from mirror.acme.example", "[registry-host]"}},
 	{name: "configured workload that is not there", set: edit("    namespace: prod\n", "    namespace: prod\n    workloads: [deployment/paymets]\n"), code: rollback.Refused, says: []string{"deployment/paymets is configured, but not in namespace prod"}},
 	{name: "nothing to undo", args: scoped("undo", "--reason", "x", "--yes"), code: rollback.Refused, says: []string{"rollback candidates --service payments"}},
-	{name: "no place for the journal", env: []string{"ROLLBACK_STATE=/proc/nowhere"}, code: rollback.Failed, says: []string{"the journal cannot be opened, so nothing was started", "ROLLBACK_STATE=/some/dir"}},
+	{name: "no place for the journal, and no record", env: []string{"ROLLBACK_STATE=/proc/nowhere", "TMPDIR=/proc/nowhere"}, args: theRun("--no-record"), code: rollback.Failed, says: []string{"the journal cannot be written and no record is kept, so nothing was started", "ROLLBACK_STATE=/some/dir"}},
 	{name: "a record that nobody can read", set: func(t *testing.T, n *night) {
 		must(t, n.Cluster.Apply(map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "rollback-payments", "namespace": demo.Namespace}, "data": map[string]any{"record.json": "{"}}))
 	}, code: rollback.Failed, says: []string{"rollback-payments", "kubectl"}},

@@ -264,20 +264,31 @@ func (e *Env) perform(c *cli.Context, t task) (err error) {
 			Webhook: max(s.scoped.Jenkins.Webhook, time.Nanosecond), FollowUp: max(s.scoped.Revert.Wait, time.Nanosecond), // 0 would be the default
 		},
 	}
-	var path string
+	var journal *record.Journal
 	if changes {
 		unbroken()
-		j, err := e.journal(scope, plan.ID)
-		if err != nil {
-			return &rollback.Error{Exit: rollback.Failed, What: "the journal cannot be opened, so nothing was started", Err: err, Production: rollback.NotChanged,
+		j, why, err := e.journal(scope, plan.ID)
+		switch {
+		case err != nil && t.noRecord:
+			return &rollback.Error{Exit: rollback.Failed, What: "the journal cannot be written and no record is kept, so nothing was started", Err: err, Production: rollback.NotChanged,
 				Next: []string{"name a directory that can be written: ROLLBACK_STATE=/some/dir"}}
+		case err != nil:
+			p.line("! no journal is written, the record in the cluster tells what was done: " + err.Error())
+		default:
+			if why != nil {
+				p.line("! the journal goes to a temporary directory: " + why.Error())
+			}
+			defer j.Close()
+			runner.Journal, journal = j, j
 		}
-		defer j.Close()
-		runner.Journal, path = j, j.Path()
 	}
 	res, err := runner.Run(c.Context, survey, plan)
 	if res == nil {
 		return err
+	}
+	path := ""
+	if journal != nil && journal.Written() {
+		path = journal.Path()
 	}
 	left.addResult(res, planned(plan), path)
 	if t.json {

@@ -399,6 +399,42 @@ func TestWithoutFile(t *testing.T) {
 	n.wantState(n.clean())
 }
 
+// The journal is worth having, and no reason to leave production as it is: the record in the cluster tells the same.
+func TestNoPlaceForJournal(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		env   []string
+		says  string
+		elses bool // a journal is somewhere else
+	}{
+		{"cannot be made", []string{"ROLLBACK_STATE=/proc/nowhere"}, "! the journal goes to a temporary directory: disk: create /proc/nowhere", true},
+		{"no home", []string{"ROLLBACK_STATE=", "XDG_STATE_HOME=", "HOME="}, "! the journal goes to a temporary directory: no place for the journal: none of ROLLBACK_STATE, XDG_STATE_HOME and HOME is set", true},
+		{"nowhere", []string{"ROLLBACK_STATE=/proc/nowhere", "TMPDIR=/proc/elsewhere"}, "! no journal is written, the record in the cluster tells what was done: disk: create /proc/nowhere", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			n := newNight(t, demo.Options{})
+			dir, result := t.TempDir(), filepath.Join(t.TempDir(), "result.txt")
+			r := n.do(call{args: theRun("--result-file", result), env: append([]string{"TMPDIR=" + dir}, c.env...)}).wantExit(t, 0).wantText(t, c.says)
+			n.wantState(n.clean())
+			found, err := filepath.Glob(filepath.Join(dir, "rollback-*", "*.jsonl"))
+			must(t, err)
+			if said := strings.Contains(r.stderr, "  journal: "+dir); said != c.elses || (len(found) == 1) != c.elses {
+				t.Errorf("journals %v\n%s", found, r)
+			}
+			if got := properties(t, result)["journal"]; c.elses != (len(found) == 1 && got == found[0]) {
+				t.Errorf("the result says journal=%s", got)
+			}
+			for _, f := range found {
+				if events := journals(t, filepath.Dir(f)); events[0][len(events[0])-1].Type != "run.finished" {
+					t.Errorf("%v", events)
+				}
+			}
+		})
+	}
+}
+
 // Without the right to keep a record, --no-record goes on, and says what is lost.
 func TestNoRecord(t *testing.T) {
 	t.Parallel()

@@ -78,7 +78,7 @@ func TestDoctor(t *testing.T) {
 	n.Registry.Expire(true)
 	n.Cluster.Revoke("oncall")
 	bad := n.do(call{args: scoped("doctor"), env: []string{"ROLLBACK_STATE=/dev/null/journals"}}).wantExit(t, rollback.Failed)
-	bad.wantText(t, "✗ registry", "✗ cluster", "✗ journal", "aws sso login", "checks failed", "production: not changed")
+	bad.wantText(t, "✗ registry", "✗ cluster", "! journal       /dev/null is not a directory; a rollback writes its journal to a temporary directory", "aws sso login", "checks failed", "production: not changed")
 	for _, line := range strings.Split(bad.stdout, "\n") {
 		if strings.HasPrefix(line, "✗") && strings.TrimSpace(line[len("✗"):]) == "" {
 			t.Errorf("a failed check without words: %q", line)

@@ -176,13 +176,36 @@ func scopeFlagsText(s rollback.Scope) string {
 	return fmt.Sprintf("--service %s --environment %s", s.Service, s.Environment)
 }
 
-// journal opens the journal of a run.
-func (e *Env) journal(scope rollback.Scope, run string) (*record.Journal, error) {
+// journal opens the journal of a run. Where its place cannot be written, it is in a new directory for temporary files, and why
+// says so; an error means that none can be written.
+func (e *Env) journal(scope rollback.Scope, run string) (j *record.Journal, why, err error) {
 	dir, err := record.StateDir(e.Getenv)
+	if err == nil {
+		if j, err = e.journalIn(dir, scope, run); err == nil {
+			return j, nil, nil
+		}
+	}
+	dir, failed := os.MkdirTemp(e.Getenv("TMPDIR"), "rollback-")
+	if failed != nil {
+		return nil, nil, err
+	}
+	if j, failed = e.journalIn(dir, scope, run); failed != nil {
+		_ = os.Remove(dir)
+		return nil, nil, err
+	}
+	return j, err, nil
+}
+
+func (e *Env) journalIn(dir string, scope rollback.Scope, run string) (*record.Journal, error) {
+	j, err := record.OpenJournal(record.JournalPath(dir, scope, run), e.redactor.String)
 	if err != nil {
 		return nil, err
 	}
-	return record.OpenJournal(record.JournalPath(dir, scope, run), e.redactor.String)
+	if err := room(dir); err != nil {
+		_ = j.Close()
+		return nil, err
+	}
+	return j, nil
 }
 
 // onJenkins tells whether a Jenkins build runs us. A controller that was not told its own address sets no JENKINS_URL.

@@ -119,12 +119,22 @@ func (j *Journal) Log(e rollback.Event) error {
 	return nil
 }
 
-// Close closes the file. Nothing is lost without it.
+// Written tells whether the journal holds anything.
+func (j *Journal) Written() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.seq > 0
+}
+
+// Close closes the file, and takes it away if it is empty. Nothing is lost without it.
 func (j *Journal) Close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.file == nil {
 		return nil
+	}
+	if is, err := j.file.Stat(); err == nil && is.Mode().IsRegular() && is.Size() == 0 {
+		_ = os.Remove(j.path)
 	}
 	err := j.file.Close()
 	j.file = nil

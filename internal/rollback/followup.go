@@ -456,9 +456,8 @@ func (r *run) tell() {
 			r.note("  %s", n)
 		}
 	}
-	if err := r.log(e); err != nil && !r.dumb {
-		r.dumb = true
-		r.note("the journal cannot be written any more (%s); going on without it", err)
+	if err := r.log(e); err != nil {
+		r.mute(err)
 	}
 }
 

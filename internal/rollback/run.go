@@ -147,7 +147,7 @@ type run struct {
 	stamped bool   // at least one workload was restarted likewise
 	claimed bool
 	written bool // the outcome is in the record, and the lock released
-	dumb    bool // the journal failed after production was touched; said once
+	dumb    bool // the journal failed; said once
 	owing   *owing
 	branch  branch
 	checked Commit // tip of the revert's pull request, where that was found to be the exact inverse
@@ -174,8 +174,11 @@ func (rn Runner) Run(ctx context.Context, s *Survey, p *Plan) (*Result, error) {
 		"reason": p.Reason, "by": p.By.User, "host": p.By.Host, "build": p.By.Build, "from": p.Current.Digest, "to": p.Target.Digest,
 		"registry": p.Basis.Registry, "tag": p.Tag, "cluster": p.Basis.Cluster, "namespace": p.Namespace, "resumes": p.Resumes,
 	}}); err != nil {
-		return nil, &Error{Exit: Failed, What: "the journal cannot be written, so nothing was started", Err: err, Production: NotChanged,
-			Next: []string{"make room, or name a directory that can be written: ROLLBACK_STATE=/some/dir"}}
+		if r.World.Records == nil && p.Act != ActVerify {
+			return nil, &Error{Exit: Failed, What: "the journal cannot be written and no record is kept, so nothing was started", Err: err, Production: NotChanged,
+				Next: []string{"make room, or name a directory that can be written: ROLLBACK_STATE=/some/dir"}}
+		}
+		r.mute(err)
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -251,21 +254,26 @@ func (r *run) log(e Event) error {
 	return r.Journal.Log(e)
 }
 
-// journal logs an event of a step. Before production is touched, a journal that cannot be written stops the run; after
-// that it must not: half a rollback is worse than a gap in the journal, and the record in the cluster knows the rest.
+// journal logs an event of a step. A journal that cannot be written stops the run only where no record tells either what was
+// done, and only before production is touched: half a rollback is worse than a gap in the journal.
 func (r *run) journal(e Event) error {
 	err := r.log(e)
 	if err == nil {
 		return nil
 	}
-	if r.exit() == Failed && r.plan.Act != ActVerify {
-		return &Error{Exit: Failed, What: "the journal cannot be written", Err: err}
+	if r.World.Records == nil && r.exit() == Failed && r.plan.Act != ActVerify {
+		return &Error{Exit: Failed, What: "the journal cannot be written and no record is kept", Err: err}
 	}
+	r.mute(err)
+	return nil
+}
+
+// mute says, once, that the journal cannot be written.
+func (r *run) mute(err error) {
 	if !r.dumb {
 		r.dumb = true
-		r.note("the journal cannot be written any more (%s); going on without it", err)
+		r.note("the journal cannot be written (%s); going on without it", err)
 	}
-	return nil
 }
 
 func (r *run) step(s Step, st StepState) {
