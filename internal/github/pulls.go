@@ -224,7 +224,85 @@ func pull(p *gh.PullRequest) rollback.PullRequest {
 	return q
 }
 
-const mergeQuery = `query($owner:String!,$name:String!,$number:Int!){
+// checkFields are a page of the checks of a pull request's tip.
+const checkFields = `commits(last:1){totalCount nodes{commit{oid statusCheckRollup{contexts(first:100,after:$after){pageInfo{hasNextPage endCursor} nodes{
+        __typename
+        ... on CheckRun{name status conclusion detailsUrl isRequired(pullRequestNumber:$number)}
+        ... on StatusContext{context state targetUrl isRequired(pullRequestNumber:$number)}
+      }}}}}}`
+
+// checksQuery asks for the checks beyond the first page, checkPages is how many pages there are at most.
+const (
+	checksQuery = `query($owner:String!,$name:String!,$number:Int!,$after:String){
+  repository(owner:$owner,name:$name){pullRequest(number:$number){` + checkFields + `}}
+}`
+	checkPages = 10
+)
+
+// checkCommits is the answer to checkFields.
+type checkCommits struct {
+	TotalCount int
+	Nodes      []struct {
+		Commit struct {
+			OID               string
+			StatusCheckRollup *struct {
+				Contexts struct {
+					PageInfo struct {
+						HasNextPage bool
+						EndCursor   string
+					}
+					Nodes []checkNode
+				}
+			}
+		}
+	}
+}
+
+type checkNode struct {
+	Name, Status, Conclusion, DetailsURL string // check run
+	Context, State, TargetURL            string // commit status
+	IsRequired                           bool
+}
+
+// checks are those of all pages, of which the first is there. All pages are of one commit.
+func (f *Forge) checks(ctx context.Context, number int, first checkCommits) ([]checkNode, error) {
+	var all []checkNode
+	op := fmt.Sprintf("read the checks of #%d", number)
+	tip := ""
+	for page := 1; ; page++ {
+		if len(first.Nodes) == 0 || first.Nodes[0].Commit.StatusCheckRollup == nil {
+			return all, nil
+		}
+		of, list := first.Nodes[0].Commit.OID, first.Nodes[0].Commit.StatusCheckRollup.Contexts
+		if page > 1 && of != tip {
+			return all, f.strange(op, "somebody pushed to it meanwhile")
+		}
+		tip, all = of, append(all, list.Nodes...)
+		if !list.PageInfo.HasNextPage {
+			return all, nil
+		}
+		if page == checkPages {
+			return all, f.strange(op, fmt.Sprintf("there are more than %d", len(all)))
+		}
+		var out struct {
+			Repository struct {
+				PullRequest *struct{ Commits checkCommits }
+			}
+		}
+		lost := ""
+		err := f.ask(ctx, call{op: op, query: true, spare: "statusCheckRollup", lost: &lost}, checksQuery,
+			map[string]any{"owner": f.owner, "name": f.name, "number": number, "after": list.PageInfo.EndCursor}, &out)
+		if err != nil {
+			return all, err
+		}
+		if out.Repository.PullRequest == nil {
+			return all, f.strange(op, "the answer does not describe the pull request")
+		}
+		first = out.Repository.PullRequest.Commits
+	}
+}
+
+const mergeQuery = `query($owner:String!,$name:String!,$number:Int!,$after:String){
   repository(owner:$owner,name:$name){
     mergeCommitAllowed squashMergeAllowed rebaseMergeAllowed autoMergeAllowed
     pullRequest(number:$number){
@@ -234,11 +312,7 @@ const mergeQuery = `query($owner:String!,$name:String!,$number:Int!){
       isInMergeQueue isMergeQueueEnabled mergeQueueEntry{position state}
       reviewRequests(first:20){nodes{requestedReviewer{__typename ... on User{login}}}}
       baseRef{branchProtectionRule{requiredApprovingReviewCount requiredStatusCheckContexts}}
-      commits(last:1){totalCount nodes{commit{statusCheckRollup{contexts(first:100){nodes{
-        __typename
-        ... on CheckRun{name status conclusion detailsUrl isRequired(pullRequestNumber:$number)}
-        ... on StatusContext{context state targetUrl isRequired(pullRequestNumber:$number)}
-      }}}}}}
+      ` + checkFields + `
     }
   }
 }`
@@ -308,22 +382,7 @@ func (f *Forge) mergeInfoOnce(ctx context.Context, number int) (mergeInfo, error
 						RequiredStatusCheckContexts  []string
 					}
 				}
-				Commits struct {
-					TotalCount int
-					Nodes      []struct {
-						Commit struct {
-							StatusCheckRollup *struct {
-								Contexts struct {
-									Nodes []struct {
-										Name, Status, Conclusion, DetailsURL string // check run
-										Context, State, TargetURL            string // commit status
-										IsRequired                           bool
-									}
-								}
-							}
-						}
-					}
-				}
+				Commits checkCommits
 			}
 		}
 	}
@@ -404,24 +463,24 @@ func (f *Forge) mergeInfoOnce(ctx context.Context, number int) (mergeInfo, error
 		unreported = "cannot be read"
 		m.Notes = append(m.Notes, fmt.Sprintf("the checks of #%d could not be read: %s; that needs checks: read and commit statuses: read", number, denied))
 	}
-	for _, n := range p.Commits.Nodes {
-		if n.Commit.StatusCheckRollup == nil {
+	reported, checksErr := f.checks(ctx, number, p.Commits)
+	if checksErr != nil {
+		unreported = "cannot be read"
+		m.Notes = append(m.Notes, fmt.Sprintf("not all checks of #%d could be read: %v", number, checksErr))
+	}
+	for _, c := range reported {
+		if c.Name == "" && c.Context == "" { // refused
 			continue
 		}
-		for _, c := range n.Commit.StatusCheckRollup.Contexts.Nodes {
-			if c.Name == "" && c.Context == "" { // refused
-				continue
+		check := rollback.Check{Name: c.Context, State: strings.ToLower(c.State), URL: c.TargetURL, Required: c.IsRequired}
+		if c.Name != "" {
+			check = rollback.Check{Name: c.Name, State: strings.ToLower(c.Conclusion), URL: c.DetailsURL, Required: c.IsRequired}
+			if c.Status != "COMPLETED" {
+				check.State = strings.ToLower(strings.ReplaceAll(c.Status, "_", " "))
 			}
-			check := rollback.Check{Name: c.Context, State: strings.ToLower(c.State), URL: c.TargetURL, Required: c.IsRequired}
-			if c.Name != "" {
-				check = rollback.Check{Name: c.Name, State: strings.ToLower(c.Conclusion), URL: c.DetailsURL, Required: c.IsRequired}
-				if c.Status != "COMPLETED" {
-					check.State = strings.ToLower(strings.ReplaceAll(c.Status, "_", " "))
-				}
-			}
-			check.Required = check.Required || slices.Contains(required, check.Name)
-			m.Checks = append(m.Checks, check)
 		}
+		check.Required = check.Required || slices.Contains(required, check.Name)
+		m.Checks = append(m.Checks, check)
 	}
 	for _, name := range required { // GitHub lists only checks that have begun
 		if !slices.ContainsFunc(m.Checks, func(c rollback.Check) bool { return c.Name == name }) {

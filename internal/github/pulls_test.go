@@ -71,6 +71,16 @@ func TestMergeState(t *testing.T) {
 			w.must(w.repo.SetCheckRun("feature", "ci/build", "completed", "failure"))
 			w.must(w.repo.SetCheckRun("feature", "optional", "completed", "failure"))
 		}, []string{"required check ci/build: failure", "required check ci/lint: has not reported", "required check ci/test: pending"}, false},
+		{"more checks than a page", fakegh.RepositoryOptions{}, func(w *world, n int) {
+			w.repo.Protect(fakegh.Protection{Branch: "main", Checks: []string{"ci/101", "ci/119", "ci/120", "ci/none"}})
+			for i := 1; i <= 120; i++ {
+				state := "success"
+				if i == 120 {
+					state = "pending"
+				}
+				w.must(w.repo.SetStatus("feature", fmt.Sprint("ci/", i), state))
+			}
+		}, []string{"required check ci/120: pending", "required check ci/none: has not reported"}, false},
 		{"checks, classic", fakegh.RepositoryOptions{}, func(w *world, n int) {
 			w.repo.Protect(fakegh.Protection{Branch: "main", Checks: []string{"ci/test"}, Classic: true})
 		}, []string{"required check ci/test: has not reported"}, false},
