@@ -203,6 +203,9 @@ func (e *Env) performRevert(c *cli.Context, req rollback.RevertRequest, left *ou
 	if err != nil {
 		return err
 	}
+	for _, c := range []*rollback.Commit{&req.Commit, &req.To, &req.Range.Good, &req.Range.Bad} { // git takes both cases
+		*c = rollback.Commit(strings.ToLower(string(*c)))
+	}
 	req.DryRun, req.Draft = sw["dry-run"], sw["draft"] || scoped.Revert.Draft
 	if req.Story.Reason = e.text(c, optReason); req.Story.Reason == "" && !req.DryRun {
 		return &rollback.Error{Exit: rollback.Usage, What: "no reason given", Production: rollback.NotChanged, Next: []string{`--reason "errors after 9f2c1ab" (or ROLLBACK_REASON)`}}

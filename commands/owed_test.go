@@ -379,3 +379,13 @@ func TestForgeSettings(t *testing.T) {
 		t.Errorf("%+v\n%s", open, r)
 	}
 }
+
+// A commit may be typed in capitals; one that the repository does not have is said so, with what to do.
+func TestRevertNamesCommits(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{Code: true})
+	for _, args := range [][]string{{"--commit", strings.ToUpper(n.bad().Commit[:9])}, {"--to", strings.ToUpper(n.good().Commit)}, {"--to", strings.ToUpper(n.good().Commit), "--from", strings.ToUpper(n.bad().Commit)}} {
+		n.do(call{args: scoped("revert", append(args, "--dry-run")...)}).wantExit(t, 0).wantText(t, n.good().Commit[:7]+".."+n.bad().Commit[:7])
+	}
+	n.do(call{args: scoped("revert", "--dry-run", "--commit", "0123456789")}).wantExit(t, rollback.Usage).wantText(t, "has no commit 0123456", "production: not changed", "next: name a commit that it has: rollback candidates")
+}

@@ -336,6 +336,7 @@ func (r *reverting) unknown(err error, c rollback.Commit) error {
 		fixed := *e
 		fixed.Kind = rollback.NotFound
 		fixed.Err = fmt.Errorf("%s has no commit %s: was it built from another repository, or force-pushed away?", r.Repo(), c.Short())
+		fixed.Fix = "name a commit that it has: rollback candidates lists what was built, with titles and pull requests"
 		return &fixed
 	}
 	return err

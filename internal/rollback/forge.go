@@ -709,9 +709,15 @@ var revertForm = regexp.MustCompile(`^Revert "(.*)"( \(#[0-9]+\))?$`)
 
 var reverting = regexp.MustCompile(`(?i)revert|roll(s|ed|ing)?[ -]?back|back(s|ed|ing)?[ -]?out`)
 
-// LooksReverting tells whether a pull request may be a revert, whoever made it: its title, text or branch speaks of one.
+// takesBack is what a text says that is a revert's own, as git, GitHub's button and this program write it. The word alone
+// stands in many a template for pull requests ("How to revert this?").
+var takesBack = regexp.MustCompile(`(?im)^(This reverts commit [0-9a-f]{7,40}|Reverts (\S*#|https?://\S+/pull/)[0-9]+\s*$)`)
+
+// LooksReverting tells whether a pull request may be a revert, whoever made it: its title or branch speaks of one, or its text
+// says which commit or pull request it takes back.
 func LooksReverting(pr PullRequest) bool {
-	return reverting.MatchString(pr.Title) || reverting.MatchString(pr.Head) || reverting.MatchString(pr.Body)
+	_, ours := UndoesIn(pr.Body)
+	return ours || reverting.MatchString(pr.Title) || reverting.MatchString(pr.Head) || takesBack.MatchString(strings.ReplaceAll(pr.Body, "\r\n", "\n"))
 }
 
 func revertOf(title string) (string, bool) {
@@ -889,9 +895,9 @@ func RevertBody(res RevertResult, req RevertRequest, base string) string {
 		b.WriteString("To check it after `git fetch`, with Git 2.38 or newer; it prints nothing and exits with 0:\n\n")
 		fmt.Fprintf(&b, "```sh\n%s\n```\n", InverseCheck(res.Range, res.Head, res.Commit))
 	}
-	b.WriteString("\n### To bring it back later\n\n" +
-		"Merging the old branch again brings nothing, because its commits are in the history. Revert this revert instead, " +
-		"with the fix on top: `rollback reland --pr N`, N being the number of this pull request.\n")
+	if !req.Reland { // which is that
+		b.WriteString(bringBack)
+	}
 	text := b.String()
 	tail := "\n<!--\n" + res.Range.Trailer() + "\n-->\n"
 	if len(text) > bodyLimit {
@@ -899,6 +905,11 @@ func RevertBody(res RevertResult, req RevertRequest, base string) string {
 	}
 	return text + tail
 }
+
+// bringBack is what a reviewer of a revert asks sooner or later.
+const bringBack = "\n### To bring it back later\n\n" +
+	"Merging the old branch again brings nothing, because its commits are in the history. Revert this revert instead, " +
+	"with the fix on top: `rollback reland --pr N`, N being the number of this pull request.\n"
 
 // minute is a time as people read it, "" for none.
 func minute(t time.Time) string {

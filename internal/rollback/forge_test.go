@@ -473,6 +473,32 @@ func TestRevertRequestCheck(t *testing.T) {
 	}
 }
 
+func TestLooksReverting(t *testing.T) {
+	t.Parallel()
+	r := Range{id(1), id(2)}
+	for want, list := range map[bool][]PullRequest{
+		true: {
+			{Title: `Revert "Round amounts"`}, {Title: "Roll back the fees"}, {Head: "revert-42-fees"}, {Title: "Fees", Head: "rollback/revert-x"}, {Title: "back out fees"},
+			{Title: "Fees", Body: "text\r\n<!--\r\n" + r.Trailer() + "\r\n-->"}, {Title: "Fees", Body: "This reverts commit " + string(id(2)) + "."},
+			{Title: "Fees", Body: "Reverts acme/payments#42"}, {Title: "Fees", Body: "reverts #42\r\n\r\nbecause"}, {Body: "Reverts https://github.com/acme/payments/pull/42"},
+		},
+		false: {
+			{Title: "Round amounts", Head: "feature"}, {Title: "Round amounts", Body: "## How to revert\n\nRoll back with the usual job."},
+			{Title: "Round amounts", Body: "- [ ] This can be reverted"}, {Title: "Round amounts", Body: "If this fails, it reverts #12 to what it was"},
+		},
+	} {
+		for _, p := range list {
+			if LooksReverting(p) != want {
+				t.Errorf("%+v: want %t", p, want)
+			}
+		}
+	}
+	body := RevertBody(RevertResult{Range: r}, RevertRequest{Reland: true}, "main")
+	if strings.Contains(body, "bring it back later") || strings.Contains(body, "rollback reland") || !strings.Contains(body, r.Trailer()) {
+		t.Error(body)
+	}
+}
+
 // What would skip the checks of the commit that is undone must not skip those of the revert.
 func TestRevertSkipsNoChecks(t *testing.T) {
 	t.Parallel()
