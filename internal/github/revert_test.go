@@ -574,6 +574,31 @@ func TestClaimsAreVerified(t *testing.T) {
 	}
 }
 
+// A pull request of a fork is nobody's that is known here: it is not looked into while it is open,
+// whatever it says and holds. Once people have merged it, the branch tells what it did.
+func TestClaimOfFork(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, fakegh.RepositoryOptions{})
+	good := w.head()
+	bad := w.push("bad change", map[string]string{"pay.go": edit(pay, map[int]string{2: "bad"})})
+	rng := rollback.Range{Good: good, Bad: bad}
+	name := rollback.RevertBranch(rollback.BranchPrefix, rng, 1)
+	at := w.commit("copy", "undo it\n\n"+rng.Trailer(), map[string]string{"pay.go": pay})
+	n, err := w.repo.OpenPull(fakegh.PullOptions{Head: name, Title: "undo it", Body: rng.Trailer(), Fork: "mallory", At: string(at)})
+	w.must(err)
+	res, err := w.Revert(t.Context(), rollback.RevertRequest{Range: rng})
+	if err != nil || res.Outcome != rollback.RevertOpened || res.PR.Number == n || res.PR.Head != name || len(res.Notes) > 0 {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	w.check(res, bad)
+	w.must(w.repo.ClosePull(res.PR.Number, "octocat"))
+	w.land(n, "squash")
+	done, err := w.Revert(t.Context(), rollback.RevertRequest{Range: rng})
+	if err != nil || done.Outcome != rollback.RevertAlready {
+		t.Errorf("%+v, %v", done, err)
+	}
+}
+
 // The open pull request conflicts with what came later, and the undoing does not: ours is made anew where nobody has touched
 // it, and anybody's is put right by the commands that are printed.
 func TestOpenPullConflicts(t *testing.T) {
