@@ -141,7 +141,7 @@ func jcasc() string {
 	b.WriteString(`# The shared library and the one-click jobs of ` + "`rollback`" + `, by configuration as code with the Job DSL plugin.
 # The script is docs/examples/jobs.groovy: go test ./commands -run TestExamples -update writes both anew.
 unclassified:
-  globalLibraries:
+  globalUntrustedLibraries: # in the sandbox; globalLibraries where the plugin Pipeline: Groovy Libraries is older
     libraries:
       - name: rollback
         defaultVersion: main          # better a tag: what runs at night should not change by day
@@ -209,7 +209,7 @@ func TestExamples(t *testing.T) {
 				Libraries []struct {
 					Name string `yaml:"name"`
 				} `yaml:"libraries"`
-			} `yaml:"globalLibraries"`
+			} `yaml:"globalUntrustedLibraries"`
 		} `yaml:"unclassified"`
 	}
 	must(t, yaml.Unmarshal([]byte(read(t, filepath.Join("..", "docs", "examples", "jcasc.yaml"))), &doc))

@@ -95,12 +95,12 @@ var steps = []step{
 	{
 		name: "withRollback", does: "readies an agent: the program, its configuration, credentials by their ids",
 		about: "The steps in its block need no keys of their own then; other steps take its keys as well, and ready the agent themselves.\n" +
-			"Each of its own keys may also be a variable of Jenkins or of a folder, set once for all pipelines: ROLLBACK_URL for url,\n" +
+			"Each of its own keys may also be a variable of the controller, set once for all pipelines: ROLLBACK_URL for url,\n" +
 			"ROLLBACK_GITHUB=true for github: true. Of credentials, true means the one with the default id; what is not asked for is\n" +
 			"not bound. A program that is downloaded is checked, and kept on the agent by version and checksum.",
 		examples: []string{
 			"withRollback(node: 'deploy', service: 'payments', environment: 'prod', github: true, aws: 'prod-aws', kubeconfig: true,\n" +
-				"    configText: libraryResource('rollback.yaml')) {\n" +
+				"    configText: libraryResource('rollback.yaml')) { // of a second library: @Library(['rollback', 'acme']) _\n" +
 				"    retagImage(to: 'a57fbe7', reason: 'errors after 9f2c1ab')\n    rolloutRestart(reason: 'errors after 9f2c1ab')\n    verifyRollback()\n}",
 			"// downloaded once for each agent; from a mirror or a file:// path where there is no internet\nnode {\n" +
 				"    withRollback(url: 'https://mirror.example.com/rollback/{version}/rollback_{os}_{arch}', version: '1.4.0',\n" +
@@ -454,6 +454,11 @@ func TestStepExamples(t *testing.T) {
 	must(t, err)
 	for _, path := range append(files, filepath.Join("..", "docs", "jenkins.md"), filepath.Join("..", "README.md")) {
 		texts[path] = read(t, path)
+	}
+	for where, text := range texts { // this library has no resources
+		if strings.Contains(text, "libraryResource('rollback.yaml')") && !strings.Contains(text, "@Library(['rollback', 'acme']) _") {
+			t.Errorf("%s reads rollback.yaml from a library, and loads none that has it", where)
+		}
 	}
 	calls := 0
 	call, key := regexp.MustCompile(`\b(\w+)\(`), regexp.MustCompile(`(?:^|[(,\s])(\w+): `)

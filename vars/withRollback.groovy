@@ -1,5 +1,5 @@
 // withRollback readies an agent for the steps in its block: the program, its configuration, and credentials by their ids.
-// Each key may also be a variable of Jenkins itself or of a folder, ROLLBACK_URL for url: set once, for every pipeline.
+// Each key may also be a variable of the controller, ROLLBACK_URL for url: set once, for every pipeline.
 void call(Map args = [:], Closure body) {
     rollbackCommand.check('withRollback', args, [])
     if (args.containsKey('node') || !env.getProperty('WORKSPACE')) {
