@@ -34,7 +34,7 @@ type step struct {
 // stageKeys are what a stage asks people.
 var stageKeys = [][2]string{
 	{"choose", "true: ask which version to go back to, among those that are eligible; only where ROLLBACK_TO is previous"},
-	{"approve", "true: show the plan and wait for a yes; what was approved is what runs (default: confirm)"},
+	{"approve", "true: show the plan and wait for a yes; what was approved is what runs (default: confirm, or ROLLBACK_JENKINS_APPROVE)"},
 	{"submitter", "users and groups that may choose and approve, separated by commas (default: anybody who may build)"},
 	{"approveWithin", "minutes to wait for an answer (default: 60); without one the build is aborted, and nothing was touched"},
 }
@@ -212,6 +212,15 @@ func lookupFlag(flag string) (config.Setting, bool) {
 	return config.Setting{}, false
 }
 
+// stepSettings are the settings that are keys of the steps: all but those that a job has under a key of its own, such as approve.
+func stepSettings() []config.Setting {
+	list := slices.Concat(config.Selectors, config.Settings)
+	return slices.DeleteFunc(list, func(s config.Setting) bool {
+		_, own := ownKeys[s.Key]
+		return own || s.Key == "jenkins.agent.credentials"
+	})
+}
+
 // groovyList is the list of texts that a method of a step returns first.
 func groovyList(t *testing.T, source, method string) []string {
 	t.Helper()
@@ -277,7 +286,7 @@ func TestStepVariables(t *testing.T) {
 	t.Parallel()
 	source := groovy(t, "rollbackCommand")
 	var settings []string
-	for _, s := range slices.Concat(config.Selectors, config.Settings) {
+	for _, s := range stepSettings() {
 		settings = append(settings, camel(s.Flag))
 		if got := groovyVariable(camel(s.Flag)); got != s.Env {
 			t.Errorf("the key of --%s becomes %s, want %s", s.Flag, got, s.Env)
@@ -386,7 +395,7 @@ func (s step) help(t *testing.T) string {
 	if !s.internal && s.name != "rollbackParameters" {
 		list("The agent, its program and credentials by id, with the default id that true stands for", append(slices.Clone(agentKeys), nodeKey))
 		var settings [][2]string
-		for _, x := range slices.Concat(config.Selectors, config.Settings) {
+		for _, x := range stepSettings() {
 			settings = append(settings, [2]string{camel(x.Flag), x.Usage})
 		}
 		list("The scope and where it lives; what is in rollback.yaml need not be given", settings)
@@ -439,7 +448,7 @@ func TestStepHelp(t *testing.T) {
 func TestStepExamples(t *testing.T) {
 	t.Parallel()
 	common := slices.Concat(keysOf(agentKeys), []string{nodeKey[0]})
-	for _, s := range slices.Concat(config.Selectors, config.Settings) {
+	for _, s := range stepSettings() {
 		common = append(common, camel(s.Flag))
 	}
 	known := map[string][]string{}
@@ -500,7 +509,7 @@ func TestStepKeysOfJobs(t *testing.T) {
 	t.Parallel()
 	i := slices.IndexFunc(steps, func(s step) bool { return s.name == "rollbackPipeline" })
 	known := keysOf(slices.Concat(steps[i].flagKeys(t), steps[i].keys, agentKeys, [][2]string{nodeKey}))
-	for _, s := range slices.Concat(config.Selectors, config.Settings) {
+	for _, s := range stepSettings() {
 		known = append(known, camel(s.Flag))
 	}
 	file := filepath.Join(t.TempDir(), "rollback.yaml")

@@ -15,11 +15,11 @@ List settings() {
         'registryInsecure', 'registryCaFile', 'registryUsernameEnv', 'registryPasswordEnv',
         'clusterContext', 'clusterKubeconfig', 'clusterEks', 'clusterRegion', 'clusterProfile', 'clusterRole', 'clusterExternalId',
         'clusterInCluster', 'clusterServer', 'clusterUid',
-        'githubUrl', 'githubTokenEnv', 'githubApp', 'githubInstallation', 'githubKeyFile',
-        'jenkinsUrl', 'jenkinsInsecure', 'jenkinsUser', 'jenkinsTokenEnv', 'jenkinsPasswordEnv', 'jenkinsCaFile', 'jenkinsCommitParameter', 'jenkinsWebhook', 'jenkinsRollbackJob', 'jenkinsLibrary',
-        'jenkinsApprove', 'jenkinsChoose', 'jenkinsSubmitter', 'jenkinsAgentNode', 'jenkinsAgentBinary', 'jenkinsAgentUrl', 'jenkinsAgentVersion',
-        'jenkinsAgentSha256', 'jenkinsAgentCredentials',
-        'revertDue', 'revertWait', 'revertLabels', 'revertReviewers', 'revertDraft', 'revertAutoMerge', 'revertMigrations',
+        'githubUrl', 'githubTokenEnv', 'githubApp', 'githubInstallation', 'githubCaFile', 'githubKeyFile',
+        'jenkinsUrl', 'jenkinsInsecure', 'jenkinsUser', 'jenkinsTokenEnv', 'jenkinsPasswordEnv', 'jenkinsCaFile',
+        'jenkinsCommitParameter', 'jenkinsWebhook', 'jenkinsRollbackJob', 'jenkinsLibrary',
+        'revertDue', 'revertWait', 'revertLabels', 'revertReviewers', 'revertDraft', 'revertAutoMerge',
+        'revertBranchPrefix', 'revertTempPrefix', 'revertMigrations',
         'strictServices',
     ]
 }

@@ -32,7 +32,7 @@ Map roll(Map args) {
     }
     Map wanted = [:] + args
     wanted.put('user', rollbackCommand.value(args, 'user') ?: rollbackCommand.user())
-    boolean approve = !dry && (confirm || rollbackCommand.text(args.get('approve')) == 'true')
+    boolean approve = !dry && (confirm || rollbackCommand.yes('rollbackStage', args, 'jenkinsApprove') || rollbackCommand.text(args.get('approve')) == 'true')
     boolean choose = rollbackCommand.text(args.get('choose')) == 'true' && method != 'undo' && rollbackCommand.value(args, 'to') in ['', 'previous']
 
     if (choose) {

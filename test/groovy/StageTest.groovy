@@ -225,7 +225,7 @@ class StageTest {
         test('where the name must be confirmed, somebody is asked: by a key, a variable, the page, or what is around it') {
             def w = new World()
             def no = [RollbackApprovePayments: new Interrupted('no')]
-            ["'prod', confirm: true,": [:], "'prod', confirm: 'true', approve: false,": [:], "'prod',": [ROLLBACK_CONFIRM: 'true']].each { keys, global ->
+            ["'prod', confirm: true,": [:], "'prod', confirm: 'true', approve: false,": [:], "'prod',": [ROLLBACK_CONFIRM: 'true'], "'prod', ": [ROLLBACK_JENKINS_APPROVE: 'true']].each { keys, global ->
                 def b = build(job: job(), world: w, answers: no, global: global, ROLL.replace("'prod',", keys))
                 assert b.result == 'ABORTED' && b.step('input'): keys
             }
@@ -247,7 +247,7 @@ class StageTest {
             assert b.names() == ['error']
             b = build(job: job(), "retagImage(service: 'payments', environment: 'prod', reason: 'x', dryRun: 'yes')")
             assert b.names() == ['error']
-            [ROLLBACK_CONFIRM: 'yes', ROLLBACK_DRY_RUN: '1'].each { name, said ->
+            [ROLLBACK_CONFIRM: 'yes', ROLLBACK_DRY_RUN: '1', ROLLBACK_JENKINS_APPROVE: 'on'].each { name, said ->
                 b = build(job: job(), global: [(name): said], ROLL)
                 assert b.names() == ['error'] && b.failure.message == "rollbackStage: ${name} takes true or false, not \"${said}\". Nothing was started.": name
             }
