@@ -147,7 +147,7 @@ func (e *Env) examine(c *cli.Context, want needs) doctorReport {
 			add("configuration", "warn", f.Text, f.Remedy)
 		}
 		r.Settings = scoped.Explain()
-		r.Checks = slices.Concat(r.Checks, e.examineRollbackJob(c.Context, scoped), []checkup{e.examineJournal(want)})
+		r.Checks = slices.Concat(r.Checks, e.examineRollbackJob(c.Context, scoped), []checkup{e.examineJournal()})
 		return r
 	}
 	add("configuration", "ok", fmt.Sprintf("%s: %s, image %s:%s, namespace %s", name, r.Scope, scoped.Image, scoped.Tag, scoped.Namespace), "")
