@@ -1,6 +1,9 @@
 package e2e
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // A mask must not tell how fast the machine is, and must tell everything else.
 func TestSpans(t *testing.T) {
@@ -23,6 +26,20 @@ func TestSpans(t *testing.T) {
 	} {
 		if got := spans(said); got != want {
 			t.Errorf("%q is masked as %q, want %q", said, got, want)
+		}
+	}
+}
+
+// A step that was slow reads as one that was quick.
+func TestStepLines(t *testing.T) {
+	t.Parallel()
+	const quick = "✔ claim     lock payments/prod\n✔ keep      keep it: already so: x\n◎ merge     wait for its merge: pending: #5\n✗ rollout   wait: failed\n✗ it broke: wait\n"
+	for _, said := range []string{
+		quick,
+		"► claim     lock payments/prod\n✔ claim     done\n✔ keep      keep it: already so: x\n► merge     wait for its merge\n◎ merge     pending: #5\n► rollout   wait\n  a note\n✗ rollout   failed\n✗ it broke: wait\n",
+	} {
+		if got := stepLines(strings.ReplaceAll(said, "  a note\n", "")); got != quick {
+			t.Errorf("%s\nreads\n%s\nwant\n%s", said, got, quick)
 		}
 	}
 }

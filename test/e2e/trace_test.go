@@ -197,19 +197,30 @@ func span(text string) (time.Duration, bool) {
 
 var spanUnit = regexp.MustCompile(`(\d+(?:\.\d+)?)(ms|d|h|m|s)`)
 
-// stepForm is a step as a plan lists it.
-var stepForm = regexp.MustCompile(`(?m)^ +(?:steps +)?\d+\. (\S+) +(.*)$`)
+// announced is the line that a step has which takes a second, before its end, and ended that of its end.
+var (
+	announced = regexp.MustCompile(`(?m)^► (\S+) +(.*)\n`)
+	ended     = regexp.MustCompile(`(?m)^([✔✗◎] (\S+) +)(.*)$`)
+)
 
-// stepLines tells the end of each step in one way: a step that takes a second is announced before, and its text is not repeated
-// when it has ended.
+// stepLines tells the end of each step in one way: the text of one that was announced is not repeated at its end, and here it
+// is, as at the end of a step that was quick.
 func stepLines(text string) string {
-	for _, m := range stepForm.FindAllStringSubmatch(text, -1) {
-		name, what := regexp.QuoteMeta(fmt.Sprintf("%-9s ", m[1])), regexp.QuoteMeta(m[2])
-		text = regexp.MustCompile(`(?m)^► `+name+what+`\n`).ReplaceAllString(text, "")
-		text = regexp.MustCompile(`(?m)^([✔✗◎] `+name+`)`+what+`: `).ReplaceAllString(text, "$1")
-		text = regexp.MustCompile(`(?m)^([✔✗◎] `+name+`)`+what+`$`).ReplaceAllString(text, "${1}done")
+	texts := map[string]string{}
+	for _, m := range announced.FindAllStringSubmatch(text, -1) {
+		texts[m[1]] = m[2]
 	}
-	return text
+	return ended.ReplaceAllStringFunc(announced.ReplaceAllString(text, ""), func(line string) string {
+		m := ended.FindStringSubmatch(line)
+		said, ok := texts[m[2]]
+		switch {
+		case !ok:
+			return line
+		case m[3] == "done":
+			return m[1] + said
+		}
+		return m[1] + said + ": " + m[3]
+	})
 }
 
 // eventLines makes one line of each run of event lines: which the program sees in time depends on the clock. Those of the
