@@ -47,6 +47,9 @@ type Build struct {
 // Succeeded tells whether what the build was to produce can be counted on. UNSTABLE is a build with failed tests.
 func (b Build) Succeeded() bool { return b.State == BuildFinished && b.Result == "SUCCESS" }
 
+// Unstable tells whether the build came to its end with failed tests: what it was to produce may be there, or not.
+func (b Build) Unstable() bool { return b.State == BuildFinished && b.Result == "UNSTABLE" }
+
 // Over tells whether the build can change nothing any more.
 func (b Build) Over() bool { return b.State == BuildFinished || b.State == BuildCancelled }
 
@@ -137,7 +140,7 @@ type Builds interface {
 	// Look reads a build again, by its number or, before it has one, by its queue item. A cancelled item is no error.
 	Look(ctx context.Context, b Build) (Build, error)
 	// Follow waits until the build is over and copies its log to w (nil: nowhere) as it grows. Losing the CI system for a
-	// moment is not the end of it.
+	// moment is not the end of it. With an error comes the build as it was last seen.
 	Follow(ctx context.Context, b Build, w io.Writer) (Build, error)
 }
 

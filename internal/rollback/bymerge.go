@@ -294,11 +294,20 @@ func (r *run) build(ctx context.Context) (Outcome, string, error) {
 		}
 		b = over
 	}
+	if b.Unstable() { // it may have pushed and deployed all the same: its image tells
+		r.unstable = &b
+		r.note("build %s ended with %s: its tests failed; looking for its image", b, b.Result)
+		return StepDone, b.String() + ", tests failed" + m.alongText(), nil
+	}
 	if !b.Succeeded() {
-		return "", "", &Error{Exit: r.exit(), What: fmt.Sprintf("build %s ended with %s: the revert is merged, but not built", b, cmp.Or(b.Result, string(b.State))),
-			Next: []string{"look at " + b.URL + ", build again, then run again", "to bring production back at once: the same command with --method retag"}}
+		return "", "", &Error{Exit: r.exit(), What: fmt.Sprintf("build %s ended with %s: the revert is merged, but not built", b, cmp.Or(b.Result, string(b.State))), Next: buildAgain(b)}
 	}
 	return StepDone, b.String() + m.alongText(), nil
+}
+
+// buildAgain is what to do about a build that has brought nothing.
+func buildAgain(b Build) []string {
+	return []string{"look at " + cmp.Or(b.URL, b.Job) + ", build again, then run again", "to bring production back at once: the same command with --method retag"}
 }
 
 // built is the commit whose image ships the merge.
@@ -357,6 +366,9 @@ func (r *run) image(ctx context.Context) (Outcome, string, error) {
 		if time.Until(deadline) <= RetryAfterOf(err) { // it is over, or will be before there is another answer
 			if err != nil {
 				return "", "", &Error{Exit: Pending, What: "the image of the merge commit cannot be read", Err: err, Next: fixes(err)}
+			}
+			if b := r.unstable; b != nil {
+				return "", "", &Error{Exit: r.exit(), What: fmt.Sprintf("build %s ended with %s: its tests failed, and there is no image of %s", b, b.Result, of.Short()), Next: buildAgain(*b)}
 			}
 			return "", "", &Error{Exit: Pending, What: fmt.Sprintf("no image of %s in repository %s yet", of.Short(), s.Repository.Name), Next: []string{"run again when its build has pushed it"}}
 		}

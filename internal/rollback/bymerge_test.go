@@ -84,6 +84,7 @@ func TestByMerge(t *testing.T) {
 				w.tags[commitOf(r)[:8]] = w.of(r)
 			}
 		}, nil, "claim done, revert done, merge done, build done, image done, rollout done, verify done, record done", "", time.Minute},
+		{"its tests fail, and it is deployed", func(_ *world, f *forge) { f.result, f.unstable = "UNSTABLE", true }, nil, "claim done, revert done, merge done, build done, image done, rollout done, verify done, record done", "ended with UNSTABLE: its tests failed; looking for its image", 2 * time.Minute},
 		{"the image is late", func(_ *world, f *forge) { f.imageAfter = 90 * time.Second }, nil, "claim done, revert done, merge done, build done, image done, rollout done, verify done, record done", "", 3 * time.Minute},
 		{"reads fail for a while", nil, nil, "claim done, revert done, merge done, build done, image done, rollout done, verify done, record done", "", time.Minute},
 	} {
@@ -581,7 +582,7 @@ func TestByMergeBuild(t *testing.T) {
 		{"failed", func(_ *world, f *forge) { f.result = "FAILURE" }, Failed, []string{"build deploy/payments #1 ended with FAILURE: the revert is merged, but not built", "look at https://jenkins.acme.example/1, build again, then run again", "--method retag", "not changed; the revert is merged as " + short + " and not deployed"}, 1,
 			func(w *world, f *forge) { f.result = "SUCCESS"; f.start(mergeCommit(10), "", time.Now()) }},
 		{"aborted", func(_ *world, f *forge) { f.result = "ABORTED" }, Failed, []string{"ended with ABORTED"}, 1, func(w *world, f *forge) { f.result = "SUCCESS"; f.start(mergeCommit(10), "", time.Now()) }},
-		{"unstable", func(_ *world, f *forge) { f.result = "UNSTABLE" }, Failed, []string{"ended with UNSTABLE"}, 1, func(w *world, f *forge) { f.result = "SUCCESS"; f.start(mergeCommit(10), "", time.Now()) }},
+		{"unstable", func(_ *world, f *forge) { f.result = "UNSTABLE" }, Failed, []string{"build deploy/payments #1 ended with UNSTABLE: its tests failed, and there is no image of " + short, "look at https://jenkins.acme.example/1, build again, then run again", "--method retag", "not changed; the revert is merged as " + short + " and not deployed"}, 1, func(w *world, f *forge) { f.result = "SUCCESS"; f.start(mergeCommit(10), "", time.Now()) }},
 		{"cancelled in the queue", func(_ *world, f *forge) { f.cancel = true }, Failed, []string{"(queue item 100) ended with cancelled", "not changed"}, 1, func(w *world, f *forge) { f.cancel = false; f.start(mergeCommit(10), "", time.Now()) }},
 		{"never appears", func(_ *world, f *forge) { f.webhook = false }, Pending, []string{"no build of " + short + " in job deploy/payments yet", "jenkins.commitParameter in rollback.yaml", "then go on: rollback run", "--method revert", "not changed; the revert is merged as " + short}, 0, func(w *world, f *forge) { f.start(mergeCommit(10), "", time.Now()) }},
 		{"takes too long", func(_ *world, f *forge) { f.takes = 90 * time.Minute }, Pending, []string{"did not end within 1h", "it goes on: https://jenkins.acme.example/1", "not changed"}, 1, nil},

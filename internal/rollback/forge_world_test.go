@@ -46,6 +46,7 @@ type forge struct {
 	cancel      bool   // taken out of the queue
 	batch       string // of later commits that are merged before the build begins, oldest first: the build is of the last one
 	noImage     bool
+	unstable    bool          // a build whose tests fail pushes and deploys all the same
 	imageAfter  time.Duration // how long after the build its image is there
 	idle        bool          // it restarts nothing
 	keepsTag    bool          // and does not move the tag
@@ -181,7 +182,7 @@ func (f *forge) turn(b *ciBuild, now time.Time) {
 	if b.State == BuildRunning && !now.Before(b.ends) {
 		b.State, b.Result = BuildFinished, f.result
 	}
-	if b.State != BuildFinished || b.Result != "SUCCESS" || b.shipped || f.noImage || now.Before(b.ends.Add(f.imageAfter)) {
+	if b.State != BuildFinished || b.Result != "SUCCESS" && !(f.unstable && b.Unstable()) || b.shipped || f.noImage || now.Before(b.ends.Add(f.imageAfter)) {
 		return
 	}
 	b.shipped = true
@@ -465,11 +466,14 @@ func (g forgePort) Look(ctx context.Context, b Build) (out Build, err error) {
 func (g forgePort) Follow(ctx context.Context, b Build, _ io.Writer) (Build, error) {
 	for {
 		now, err := g.Look(ctx, b)
-		if err != nil || now.Over() {
-			return now, err
+		if err != nil {
+			return b, err // as it was when last seen
+		}
+		if b = now; b.Over() {
+			return b, nil
 		}
 		if !pause(ctx, 10*time.Second) {
-			return now, &CallError{System: "ci", Op: "follow", Kind: Unreachable, Err: ctx.Err()}
+			return b, &CallError{System: "ci", Op: "follow", Kind: Unreachable, Err: ctx.Err()}
 		}
 	}
 }

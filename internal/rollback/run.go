@@ -135,22 +135,23 @@ type Runner struct {
 // run is one plan being run: its state in typed fields.
 type run struct {
 	Runner
-	survey  *Survey
-	plan    *Plan
-	entry   *Entry // nil for verify
-	keeper  *keeper
-	outcome []StepState
-	proofs  []Proof
-	tagNow  Digest // last seen
-	tagged  bool   // the tag was moved, by this run or by the one it goes on with
-	unsure  bool   // the answer to moving the tag was lost
-	stamped bool   // at least one workload was restarted likewise
-	claimed bool
-	written bool // the outcome is in the record, and the lock released
-	dumb    bool // the journal failed; said once
-	owing   *owing
-	branch  branch
-	checked Commit // tip of the revert's pull request, where that was found to be the exact inverse
+	survey   *Survey
+	plan     *Plan
+	entry    *Entry // nil for verify
+	keeper   *keeper
+	outcome  []StepState
+	proofs   []Proof
+	tagNow   Digest // last seen
+	tagged   bool   // the tag was moved, by this run or by the one it goes on with
+	unsure   bool   // the answer to moving the tag was lost
+	stamped  bool   // at least one workload was restarted likewise
+	claimed  bool
+	written  bool   // the outcome is in the record, and the lock released
+	unstable *Build // the build of the merge, where its tests failed
+	dumb     bool   // the journal failed; said once
+	owing    *owing
+	branch   branch
+	checked  Commit // tip of the revert's pull request, where that was found to be the exact inverse
 	// unchecked is why it was not.
 	unchecked string
 	hints     <-chan struct{} // that something changed in the cluster; nil before anybody waits
