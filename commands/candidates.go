@@ -53,6 +53,16 @@ func (e *Env) candidates(c *cli.Context, left *outcome) error {
 	if err != nil {
 		return lookFailed(c.Context, err)
 	}
+	for _, f := range survey.Findings { // whose titles and threats the list then lacks
+		if f.Code == "commits-unread" {
+			e.printer().line("! " + f.Text)
+		}
+	}
+	if survey.Repository.Kind == "ecr" {
+		for _, u := range survey.Repository.Unknown {
+			e.printer().line("! not checked: " + u)
+		}
+	}
 	plan := rollback.Draw(survey, "")
 	report := candidatesReport{
 		SchemaVersion: candidatesVersion, At: now.UTC(), Scope: s.scoped.Scope, Registry: plan.Basis.Registry, Tag: s.scoped.Tag,

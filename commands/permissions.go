@@ -17,33 +17,55 @@ import (
 // needs is what one command asks of the outside systems.
 type needs struct {
 	command string
+	method  string // of run, where it is not the usual one
 	kube    []kube.Act
 	methods []string // of the registry
 }
 
-// right is one right beside those of AWS and Kubernetes, by the name that the system's own pages give it.
+// right is one right, by the name that the system's own pages give it.
 type right struct {
-	Name     string `json:"name"`
+	Name string `json:"name"`
+	// Why says what it is for; of an optional one also what is lost without it.
 	Why      string `json:"why"`
 	Optional bool   `json:"optional,omitempty"`
 }
+
+// Rights that several commands have.
+var (
+	readCode  = right{Name: "contents: read", Why: "titles, authors and files of what would be undone; without it they are not told", Optional: true}
+	readPulls = right{Name: "pull requests: read", Why: "which pull request brought it; without it neither that nor titles are told", Optional: true}
+	readDebts = right{Name: "pull requests: read", Why: "whether what is owed is merged; without it the record is believed", Optional: true}
+	workflows = right{Name: "workflows: write", Why: "undo changes below .github/workflows; without it such a revert is refused", Optional: true}
+	gates     = []right{
+		{Name: "checks: read", Why: "name the checks that a merge waits for; without it they are said not to be readable", Optional: true},
+		{Name: "commit statuses: read", Why: "name the statuses that a merge waits for; without it they are said not to be readable", Optional: true},
+	}
+	inFlight = "see deployments in flight; without it there is a warning that they are not seen"
+)
 
 // forgeRights are the permissions of a GitHub App or a fine-grained token, on the services' repositories
 // (https://docs.github.com/en/rest/authentication/permissions-required-for-github-apps). Metadata: read comes with any.
 func (n needs) forgeRights() []right {
 	switch n.command {
-	case "status", "undo":
-		return []right{{Name: "pull requests: read", Why: "whether what is owed is merged", Optional: true}}
-	case "candidates", "plan", "doctor":
-		return []right{{Name: "contents: read", Why: "titles, authors and files of what would be undone"}, {Name: "pull requests: read", Why: "which pull request brought it"}}
+	case "status":
+		return []right{readDebts}
+	case "undo":
+		return []right{readCode, readDebts}
+	case "candidates", "plan", "retag", "restart":
+		return []right{readCode, readPulls}
+	case "doctor":
+		return []right{{Name: "contents: read", Why: "look at the branch that is deployed"}, {Name: "pull requests: read", Why: "check that they can be read"}}
 	case "run", "revert", "reland":
-		return []right{
+		list := []right{
 			{Name: "contents: write", Why: "the revert's branch and commit, and its merge"},
 			{Name: "pull requests: write", Why: "the revert pull request, its labels and reviewers"},
-			{Name: "checks: read", Why: "name the checks that the merge waits for", Optional: true},
-			{Name: "commit statuses: read", Why: "name the statuses that the merge waits for", Optional: true},
-			{Name: "workflows: write", Why: "undo changes below .github/workflows", Optional: true},
 		}
+		if n.command == "run" && n.method == "" {
+			for i := range list {
+				list[i].Optional, list[i].Why = true, list[i].Why+"; without it the revert stays owed"
+			}
+		}
+		return append(append(list, gates...), workflows)
 	}
 	return nil
 }
@@ -51,17 +73,22 @@ func (n needs) forgeRights() []right {
 // jenkinsRights are those of the user whose token is used.
 func (n needs) jenkinsRights() []right {
 	switch n.command {
-	case "candidates", "plan", "doctor":
-		return []right{{Name: "Overall/Read", Why: "get in"}, {Name: "Job/Read", Why: "see deployments in flight"}}
+	case "plan", "retag", "undo":
+		return []right{{Name: "Overall/Read", Why: "get in; " + inFlight, Optional: true}, {Name: "Job/Read", Why: inFlight, Optional: true}}
+	case "doctor":
+		return []right{{Name: "Overall/Read", Why: "get in"}, {Name: "Job/Read", Why: "look at the job that deploys"}}
 	case "run":
+		if n.method == "" {
+			return needs{command: "plan"}.jenkinsRights()
+		}
 		return []right{
-			{Name: "Overall/Read", Why: "get in"}, {Name: "Job/Read", Why: "see deployments in flight, and follow the build of the merged revert"},
-			{Name: "Job/Build", Why: "start that build where no webhook does; only --method revert", Optional: true},
+			{Name: "Overall/Read", Why: "get in"}, {Name: "Job/Read", Why: "follow the build of the merged revert"},
+			{Name: "Job/Build", Why: "start that build where no webhook does; without it somebody has to", Optional: true},
 		}
 	case "trigger":
 		return []right{
 			{Name: "Overall/Read", Why: "get in"}, {Name: "Job/Read", Why: "find the rollback job, and follow its build and log"},
-			{Name: "Job/Build", Why: "start it, and answer what it asks"}, {Name: "Job/Cancel", Why: "abort the build, or turn its question down", Optional: true},
+			{Name: "Job/Build", Why: "start it, and answer what it asks"}, {Name: "Job/Cancel", Why: "abort the build, or turn its question down; without it both are refused", Optional: true},
 		}
 	case "jobs":
 		return []right{
@@ -72,17 +99,46 @@ func (n needs) jenkinsRights() []right {
 	return nil
 }
 
+// awsRights are the actions of the registry's methods. One that any method can't do without is not optional.
+func (n needs) awsRights() []right {
+	var list []right
+	for _, a := range ecr.Actions {
+		if !slices.Contains(n.methods, a.Method) {
+			continue
+		}
+		r := right{Name: a.Name, Why: a.Why, Optional: a.Optional}
+		if n.command == "status" {
+			r.Why, r.Optional = "what tags name; without it only --tags fails to tell", true
+		}
+		i := slices.IndexFunc(list, func(old right) bool { return old.Name == r.Name })
+		switch {
+		case i < 0:
+			list = append(list, r)
+		case list[i].Optional && !r.Optional:
+			list[i] = r
+		}
+	}
+	slices.SortFunc(list, func(a, b right) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
+
 // needsOf are the rights of each command that looks at the cluster and the registry, from least to most.
 var needsOf = []needs{
-	{"status", []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecords}, []string{"Images"}},
-	{"candidates", []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord}, []string{"Repository", "Images", "Manifests", "List"}},
-	{"plan", []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord}, []string{"Repository", "Images", "Manifests", "List"}},
-	{"verify", []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord, kube.ActWait}, []string{"Repository", "Images", "Manifests"}},
-	{"doctor", []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord}, []string{"Repository", "Images", "Manifests"}},
-	{"retag", []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord}, []string{"Repository", "Images", "Manifests", "List", "Tag"}},
-	{"restart", []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord, kube.ActRestart, kube.ActWait, kube.ActDiagnose}, []string{"Repository", "Images", "Manifests"}},
-	{"undo", []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord, kube.ActRestart, kube.ActWait, kube.ActDiagnose}, []string{"Repository", "Images", "Manifests", "Tag"}},
-	{"run", []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord, kube.ActRestart, kube.ActWait, kube.ActDiagnose}, []string{"Repository", "Images", "Manifests", "List", "Tag"}},
+	{command: "status", kube: []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecords}, methods: []string{"Images"}},
+	{command: "candidates", kube: []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord}, methods: []string{"Repository", "Images", "Manifests", "List"}},
+	{command: "plan", kube: []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord}, methods: []string{"Repository", "Images", "Manifests", "List"}},
+	{command: "verify", kube: []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord, kube.ActWait}, methods: []string{"Repository", "Images", "Manifests"}},
+	{command: "doctor", kube: []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord}, methods: []string{"Repository", "Images", "Manifests"}},
+	{command: "retag", kube: []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord}, methods: []string{"Repository", "Images", "Manifests", "List", "Tag"}},
+	{command: "restart", kube: []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord, kube.ActRestart, kube.ActWait, kube.ActDiagnose}, methods: []string{"Repository", "Images", "Manifests"}},
+	{command: "undo", kube: []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord, kube.ActRestart, kube.ActWait, kube.ActDiagnose}, methods: []string{"Repository", "Images", "Manifests", "Tag"}},
+	{command: "run", kube: []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord, kube.ActRestart, kube.ActWait, kube.ActDiagnose}, methods: []string{"Repository", "Images", "Manifests", "List", "Tag"}},
+}
+
+// byRevert are the rights of a run by revert: its build moves the tag and restarts.
+var byRevert = needs{
+	command: "run", method: rollback.MethodRevert,
+	kube: []kube.Act{kube.ActIdentify, kube.ActSurvey, kube.ActRecord, kube.ActWait, kube.ActDiagnose}, methods: []string{"Repository", "Images", "Manifests", "List"},
 }
 
 // otherNeeds are those of the commands that live from GitHub or Jenkins alone; a revert tells the record, where it may.
@@ -138,13 +194,14 @@ func (e *Env) needsFor(c *cli.Context, list []needs) (needs, error) {
 
 func (e *Env) permissionsCommand() *cli.Command {
 	all := slices.Concat(needsOf, otherNeeds)
+	optHow := option{name: optMethod.name, usage: "of run: retag, revert or undo (default: retag)"}
 	optRequired := option{name: "required-only", usage: "leave out the rights it can do without", flag: true}
 	return &cli.Command{
 		Name: "permissions", Category: set, Usage: "print the least privileges for a command: IAM policy, GitHub, Jenkins, RBAC Role",
 		Description: "Two YAML documents for kubectl on standard output, the rest in comments before them; with --json all of it as JSON.\n" +
 			"trigger and jobs have the comments alone: they need nothing but Jenkins.\n" +
 			"Account, region, repository and namespace come from the configuration, or stand as placeholders.",
-		Flags: e.scopeFlags(forOption(all), optRequired, optJSON),
+		Flags: e.scopeFlags(forOption(all), optHow, optRequired, optJSON),
 		Action: func(c *cli.Context) error {
 			sw, err := e.switches(c, optRequired, optJSON)
 			if err != nil {
@@ -152,6 +209,9 @@ func (e *Env) permissionsCommand() *cli.Command {
 			}
 			n, err := e.needsFor(c, all)
 			if err != nil {
+				return err
+			}
+			if n, err = e.byMethod(n, e.text(c, optHow)); err != nil {
 				return err
 			}
 			where, err := e.permissionsPlace(c)
@@ -166,6 +226,19 @@ func (e *Env) permissionsCommand() *cli.Command {
 			return nil
 		},
 	}
+}
+
+// byMethod are the needs of a run by that method; other commands have none to choose from.
+func (e *Env) byMethod(n needs, method string) (needs, error) {
+	switch {
+	case n.command != "run" || method == "" || method == rollback.MethodRetag:
+		return n, nil
+	case method == rollback.MethodRevert:
+		return byRevert, nil
+	case method == methodUndo:
+		return needsOf[slices.IndexFunc(needsOf, func(n needs) bool { return n.command == "undo" })], nil
+	}
+	return n, rollback.UsageErrorf("--method %q: want retag, revert or undo", method)
 }
 
 // permissionsPlace is where the rights are for; what the configuration does not say stands as a placeholder.
@@ -202,7 +275,9 @@ func (e *Env) permissionsPlace(c *cli.Context) (config.Scoped, error) {
 type rights struct {
 	SchemaVersion int         `json:"schemaVersion"`
 	Command       string      `json:"command"`
+	Method        string      `json:"method,omitempty"` // of run, where it is not retag
 	IAM           *iamPolicy  `json:"iamPolicy,omitempty"`
+	AWS           []right     `json:"aws,omitempty"` // the policy's actions on the repository, with what they are for
 	Kubernetes    []kube.Rule `json:"kubernetes,omitempty"`
 	GitHub        []right     `json:"github,omitempty"`
 	Jenkins       []right     `json:"jenkins,omitempty"`
@@ -221,10 +296,14 @@ type iamStatement struct {
 }
 
 func rightsOf(n needs, where config.Scoped, requiredOnly bool) rights {
-	r := rights{SchemaVersion: 1, Command: n.command, GitHub: n.forgeRights(), Jenkins: n.jenkinsRights()}
+	r := rights{SchemaVersion: 1, Command: n.command, Method: n.method, GitHub: n.forgeRights(), Jenkins: n.jenkinsRights()}
+	if where.Registry.Kind != "oci" {
+		r.AWS = n.awsRights()
+	}
 	if requiredOnly {
-		optional := func(r right) bool { return r.Optional }
-		r.GitHub, r.Jenkins = slices.DeleteFunc(r.GitHub, optional), slices.DeleteFunc(r.Jenkins, optional)
+		for _, list := range []*[]right{&r.AWS, &r.GitHub, &r.Jenkins} {
+			*list = slices.DeleteFunc(*list, func(r right) bool { return r.Optional })
+		}
 	}
 	var rules []kube.Rule
 	if len(n.kube) > 0 { // of no act would be of all
@@ -249,16 +328,9 @@ func rightsOf(n needs, where config.Scoped, requiredOnly bool) rights {
 		partition = "aws-cn"
 	}
 	var statements []iamStatement
-	if where.Registry.Kind != "oci" && len(n.methods) > 0 {
-		var actions []string
-		for _, a := range ecr.Actions {
-			if slices.Contains(n.methods, a.Method) && !(a.Optional && requiredOnly) && !slices.Contains(actions, a.Name) {
-				actions = append(actions, a.Name)
-			}
-		}
-		slices.Sort(actions)
+	if len(r.AWS) > 0 {
 		statements = append(statements, iamStatement{
-			Sid: "Rollback" + strings.ToUpper(n.command[:1]) + n.command[1:], Effect: "Allow", Action: actions,
+			Sid: "Rollback" + strings.ToUpper(n.command[:1]) + n.command[1:], Effect: "Allow", Action: namesOfRights(r.AWS),
 			Resource: fmt.Sprintf("arn:%s:ecr:%s:%s:repository/%s", partition, where.Registry.Region, where.Registry.Account, where.Image),
 		})
 	}
@@ -278,15 +350,34 @@ func rightsOf(n needs, where config.Scoped, requiredOnly bool) rights {
 	return r
 }
 
+func namesOfRights(list []right) []string {
+	var names []string
+	for _, r := range list {
+		names = append(names, r.Name)
+	}
+	return names
+}
+
 // text is the policy as a comment and the Role as YAML, so that the whole can be piped into kubectl apply -f -.
 func (r rights) text(n needs, where config.Scoped) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# What `rollback %s` needs, and nothing more.\n", n.command)
+	command := n.command
+	if n.method != "" {
+		command += " --method " + n.method
+	}
+	fmt.Fprintf(&b, "# What `rollback %s` needs, and nothing more.\n", command)
 	if r.IAM != nil {
 		policy, _ := json.MarshalIndent(r.IAM, "", "  ")
 		b.WriteString("#\n# IAM policy for the role or user that runs it:\n#\n")
 		for _, line := range strings.Split(string(policy), "\n") {
 			b.WriteString("#   " + line + "\n")
+		}
+		lead := "#\n"
+		for _, a := range r.AWS {
+			if a.Optional {
+				fmt.Fprintf(&b, "%s#   %-22s optional: %s\n", lead, a.Name, a.Why)
+				lead = ""
+			}
 		}
 	}
 	for _, other := range []struct {
@@ -308,7 +399,7 @@ func (r rights) text(n needs, where config.Scoped) string {
 		return b.String()
 	}
 	b.WriteString("#\n# RBAC; bind both to the user or service account that runs it:\n")
-	name := "rollback-" + n.command
+	name := "rollback-" + strings.ReplaceAll(command, " --method ", "-")
 	role, cluster := &strings.Builder{}, &strings.Builder{}
 	for _, rule := range merged(r.Kubernetes) {
 		to := role

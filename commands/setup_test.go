@@ -171,7 +171,7 @@ func (n *night) as(command string, extra ...string) {
 	n.Cluster.SetUser(user)
 	var denied []string
 	for _, a := range []string{"ecr:BatchGetImage", "ecr:DescribeImages", "ecr:DescribeRepositories", "ecr:GetLifecyclePolicy", "ecr:ListImages", "ecr:PutImage", "ecr:BatchDeleteImage", "ecr:GetAuthorizationToken", "ecr:GetDownloadUrlForLayer"} {
-		if !slices.Contains(r.IAM.Statement[0].Action, a) {
+		if !slices.ContainsFunc(r.AWS, func(r right) bool { return r.Name == a }) {
 			denied = append(denied, a)
 		}
 	}
@@ -252,6 +252,44 @@ func TestPermissions(t *testing.T) {
 			}
 		}
 	}
+	// What can be left out says so, and what is lost then.
+	for _, need := range slices.Concat(needsOf, otherNeeds, []needs{byRevert}) {
+		args := scoped("permissions", "--for", need.command)
+		if need.method != "" {
+			args = append(args, "--method", need.method)
+		}
+		text := n.do(call{args: args}).wantExit(t, 0).stdout
+		all := decoded[rights](t, n.do(call{args: append(args, "--json")}).wantExit(t, 0))
+		why := map[string]string{}
+		for _, r := range slices.Concat(all.AWS, all.GitHub, all.Jenkins) {
+			if r.Optional {
+				why[r.Name] = r.Why
+			}
+		}
+		for _, rule := range all.Kubernetes {
+			if rule.Optional && len(need.methods) > 0 {
+				why[strings.Join(rule.Verbs, ",")+" "+rule.Resource] = rule.Why
+			}
+		}
+		for name, why := range why {
+			if !strings.Contains(why, "without it") || !strings.Contains(text, why) {
+				t.Errorf("%s %s: %s is optional, and it is not said what is lost without it: %q", need.command, need.method, name, why)
+			}
+		}
+		if all.IAM != nil && !slices.Equal(all.IAM.Statement[0].Action, namesOfRights(all.AWS)) {
+			t.Errorf("%s: the policy has %v", need.command, all.IAM)
+		}
+	}
+	// By revert the build moves the tag and restarts.
+	reverts := n.do(call{args: scoped("permissions", "--for", "run", "--method", "revert")}).wantExit(t, 0).wantText(t, "`rollback run --method revert` needs", "name: rollback-run-revert", "Job/Build")
+	for _, not := range []string{"ecr:PutImage", "patch"} {
+		if strings.Contains(reverts.stdout, not) {
+			t.Errorf("a run by revert needs no %s:\n%s", not, reverts.stdout)
+		}
+	}
+	n.do(call{args: scoped("permissions", "--for", "run", "--method", "undo")}).wantExit(t, 0).wantText(t, "`rollback undo` needs")
+	n.do(call{args: scoped("permissions", "--for", "run", "--method", "merge")}).wantExit(t, rollback.Usage).wantText(t, `--method "merge": want retag, revert or undo`)
+	n.do(call{args: scoped("permissions", "--for", "plan"), env: []string{"ROLLBACK_METHOD=revert"}}).wantExit(t, 0).wantText(t, "`rollback plan` needs")
 	eks := []string{"--cluster-eks", "prod", "--cluster-region", "eu-west-1"}
 	for command, want := range map[string]bool{"run": true, "revert": true, "trigger": false} {
 		r := alone(t, t.TempDir(), append([]string{"permissions", "--for", command, "--service", "payments", "--environment", "prod", "--registry-kind", "oci", "--registry-host", "registry.acme.example",

@@ -27,10 +27,10 @@ func (a Access) MayWrite() bool {
 	return !a.Archived && a.Permission != "READ" && a.Permission != "TRIAGE"
 }
 
-// An App is no user, and may not ask who it is.
+// An App is no user, and may not ask who it is. A pull request is asked for only to see whether that is allowed.
 const accessQuery = `query($owner:String!,$name:String!,$ref:String!){%s
   repository(owner:$owner,name:$name){
-    nameWithOwner isArchived autoMergeAllowed viewerPermission
+    nameWithOwner isArchived autoMergeAllowed viewerPermission pullRequests(last:1){nodes{number}}
     ref(qualifiedName:$ref){target{oid ... on Commit{committedDate}}}
   }
 }`

@@ -257,7 +257,9 @@ func (f *Forge) ask(ctx context.Context, c call, query string, variables map[str
 	if len(form.Errors) > 0 {
 		said := &refusal{status: http.StatusOK, message: form.Errors[0].Message}
 		for _, e := range form.Errors[1:] {
-			said.details = append(said.details, e.Message)
+			if e.Message != said.message && !slices.Contains(said.details, e.Message) { // the same of every field
+				said.details = append(said.details, e.Message)
+			}
 		}
 		kind := form.Errors[0].Type
 		e := &rollback.CallError{System: system, Op: c.op, Kind: rollback.Rejected, Code: rollback.Printable(kind), Err: said}

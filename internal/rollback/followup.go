@@ -217,7 +217,7 @@ func (s *Survey) inspectFollowed() {
 	switch KindOf(s.buildsErr) {
 	case Denied, NotFound, Expired, Rejected: // that does not pass
 		severity = Block
-		remedy = cmp.Or(FixOf(s.buildsErr), "what Jenkins has to allow: rollback permissions "+s.Request.Scope.flags()+" --for run")
+		remedy = cmp.Or(FixOf(s.buildsErr), "what Jenkins has to allow: "+s.permissions())
 	}
 	s.find(severity, "builds-unread", fmt.Sprintf("the builds of %s, which ships the revert, cannot be read: %s", s.Place.Followed.Job, s.buildsErr), remedy)
 }

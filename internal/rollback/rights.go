@@ -73,6 +73,15 @@ func (s *Survey) missingByName(ctx context.Context, w World) {
 	s.missing = slices.Concat(missing, s.missing)
 }
 
+// permissions prints what is needed for the request.
+func (s *Survey) permissions() string {
+	command := fmt.Sprintf("rollback permissions %s --for %s", s.Request.Scope.flags(), s.Request.Act)
+	if s.Request.Method == MethodRevert {
+		command += " --method " + MethodRevert
+	}
+	return command
+}
+
 // inspectRights tells which of the rights that the steps need are missing.
 func (s *Survey) inspectRights() {
 	if s.rightsErr != nil {
@@ -106,7 +115,7 @@ func (s *Survey) inspectRights() {
 	if who == "" {
 		who = "this user"
 	}
-	remedy := fmt.Sprintf("the Role that is needed: rollback permissions %s --for %s", s.Request.Scope.flags(), s.Request.Act)
+	remedy := "the Role that is needed: " + s.permissions()
 	if records && s.Request.Act != ActUndo {
 		remedy = "--no-record goes without lock and undo; " + remedy
 	}

@@ -259,7 +259,7 @@ func Look(ctx context.Context, w World, req Request, now time.Time) (*Survey, er
 			return nil
 		})
 	}
-	if w.Builds != nil && w.Place.Followed.Job != "" && req.Act != ActLook && req.Act != ActVerify {
+	if s.hasBuilds && s.moving() {
 		calls = append(calls, func(ctx context.Context) error {
 			brief, cancel := context.WithTimeout(ctx, asideLimit)
 			defer cancel()

@@ -5,6 +5,8 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -15,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -98,8 +101,8 @@ type rightsCase struct {
 	kinds []string
 	// before brings the world from the bad release that runs into the state in which the command is tried.
 	before func(context.Context, *Stage) error
-	// only are the rights that are tried in this state, all without any.
-	only []string
+	// only are the rights that are tried in this state, all without any; breaks are optional ones that this state needs.
+	only, breaks []string
 	// says is what is said when an optional right is missing. Each that is tried is in it, or in silent with the reason why
 	// nothing is said.
 	says, silent map[string]string
@@ -122,13 +125,90 @@ func TestLeastPrivilege(t *testing.T) {
 	}
 }
 
+// outside are the rights beside those in the cluster.
+type outside struct{ AWS, GitHub, Jenkins []named }
+
+type named struct {
+	Name, Why string
+	Optional  bool
+}
+
+// outside are those that `rollback permissions` prints.
+func (s *Stage) outside(ctx context.Context, args ...string) (o outside, err error) {
+	r, err := s.rollback(ctx, append(on("permissions", "--json"), args...)...)
+	if err == nil && r.exit != 0 {
+		err = fmt.Errorf("rollback permissions: exit %d\n%s", r.exit, r.stderr)
+	}
+	if err == nil {
+		err = json.Unmarshal([]byte(r.stdout), &o)
+	}
+	return o, err
+}
+
+// without is the same without one right.
+func (o outside) without(name string) outside {
+	less := func(list []named) []named {
+		return slices.DeleteFunc(slices.Clone(list), func(n named) bool { return n.Name == name })
+	}
+	return outside{less(o.AWS), less(o.GitHub), less(o.Jenkins)}
+}
+
+// What there is of rights, as far as the program might ask for it.
+var (
+	actions = []string{"ecr:BatchCheckLayerAvailability", "ecr:BatchDeleteImage", "ecr:BatchGetImage", "ecr:DescribeImages", "ecr:DescribeRepositories", "ecr:GetAuthorizationToken",
+		"ecr:GetDownloadUrlForLayer", "ecr:GetLifecyclePolicy", "ecr:ListImages", "ecr:PutImage", "ecr:TagResource"}
+	jobRights = []string{"Overall/Read", "Job/Read", "Job/Build", "Job/Cancel", "Job/Configure", "Job/Create"}
+	// permissionOf is how GitHub's API names what its pages name in words.
+	permissionOf = map[string]string{"contents": "contents", "pull requests": "pull_requests", "checks": "checks", "commit statuses": "statuses", "workflows": "workflows"}
+)
+
+func denied(all []string, but []named) []string {
+	return slices.DeleteFunc(slices.Clone(all), func(name string) bool {
+		return slices.ContainsFunc(but, func(n named) bool { return n.Name == name })
+	})
+}
+
+// give gives the program exactly these rights in ECR, GitHub and Jenkins, and returns the environment in which it has them.
+func (o outside) give(w World, user string) ([]string, error) {
+	if r := theReal(w).registry; r != nil {
+		r.AWS().Deny(denied(actions, o.AWS)...)
+	}
+	f, ok := w.(*forge)
+	if !ok {
+		return nil, nil
+	}
+	f.jenkins.Deny(denied(jobRights, o.Jenkins)...)
+	permissions := map[string]string{}
+	for _, n := range o.GitHub {
+		what, level, _ := strings.Cut(n.Name, ": ")
+		if permissionOf[what] == "" {
+			return nil, fmt.Errorf("no permission of GitHub is known as %q", n.Name)
+		}
+		permissions[permissionOf[what]] = level
+	}
+	token := "ghp_e2e000000000000000000000000" + user
+	f.github.AddToken(token, github.Access{Login: github.Login, Permissions: permissions})
+	return []string{"GITHUB_TOKEN=" + token}, nil
+}
+
 // try is one set of rights with which a command is tried.
 type try struct {
 	name    string
 	roles   []object
+	outside outside
+	shared  bool // the rights outside are those of most tries
 	missing pair
+	lacks   string // the right outside that is missing
 	works   bool
 	env     []string
+}
+
+// lack is the right that is missing, "" if there is none.
+func (t *try) lack(w World) string {
+	if t.lacks != "" || t.missing == (pair{}) {
+		return t.lacks
+	}
+	return t.missing.masked(w)
 }
 
 func (c rightsCase) test(t *testing.T) {
@@ -147,20 +227,9 @@ func (c rightsCase) test(t *testing.T) {
 	if err := c.begin(ctx, s); err != nil {
 		t.Fatal(err)
 	}
-	roles, err := s.roles(ctx, "--for", c.command)
+	tries, err := c.tries(ctx, s)
 	if err != nil {
 		t.Fatal(err)
-	}
-	needed, err := s.roles(ctx, "--for", c.command, "--required-only")
-	if err != nil {
-		t.Fatal(err)
-	}
-	required := pairs(needed)
-	tries := []*try{{name: "all rights", roles: roles, works: true}, {name: "required rights alone", roles: needed, works: true}}
-	for _, p := range pairs(roles) {
-		if text := p.masked(w); c.only == nil || slices.Contains(c.only, text) {
-			tries = append(tries, &try{name: "without " + text, roles: reduced(roles, p), missing: p, works: !slices.Contains(required, p)})
-		}
 	}
 	for i, try := range tries {
 		if try.env, err = theReal(w).as(ctx, fmt.Sprintf("try-%d", i), try.roles); err != nil {
@@ -170,6 +239,13 @@ func (c rightsCase) test(t *testing.T) {
 	before, err := s.keep(ctx)
 	if err != nil {
 		t.Fatal(err)
+	}
+	give := func(i int) {
+		env, err := tries[i].outside.give(w, fmt.Sprintf("try%d", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		tries[i].env = append(tries[i].env, env...)
 	}
 	one := func(try *try) {
 		r, err := s.with(try.env).rollback(ctx, slices.Clone(c.args)...)
@@ -181,41 +257,116 @@ func (c rightsCase) test(t *testing.T) {
 			t.Errorf("%s: exit %d: %s\n%s%s", try.name, r.exit, e, r.stdout, r.stderr)
 		}
 	}
-	unchanged := func(what string) bool {
+	var all sync.WaitGroup
+	turns := make(chan struct{}, 3)
+	for i, try := range tries {
+		if c.writes() || !try.shared {
+			continue
+		}
+		give(i)
+		turns <- struct{}{}
+		all.Go(func() { one(try); <-turns })
+	}
+	all.Wait()
+	for i, try := range tries {
+		if !c.writes() && try.shared {
+			continue
+		}
+		give(i)
+		one(try)
 		now, err := s.keep(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
-		diff := before.diff(now)
-		if diff != "" {
-			t.Errorf("%s: production or its record has changed:\n%s", what, diff)
+		diff, was := before.diff(now), now
+		if was.record = before.record; !try.works && try.lacks != "" && before.diff(was) == "" { // that one is missing can only be found out by asking for it
+			diff = ""
 		}
-		return diff == ""
-	}
-	if !c.writes() {
-		var all sync.WaitGroup
-		turns := make(chan struct{}, 3)
-		for _, try := range tries {
-			turns <- struct{}{}
-			all.Go(func() { one(try); <-turns })
+		if diff != "" && (!try.works || !c.writes()) {
+			t.Errorf("%s: production or its record has changed:\n%s", try.name, diff)
 		}
-		all.Wait()
-		unchanged("a command that only looks")
-	} else {
-		for i, try := range tries {
-			one(try)
-			if !try.works && unchanged(try.name) || i+1 == len(tries) {
-				continue
-			}
-			if err := s.restore(ctx, before); err != nil {
-				t.Fatalf("after %s: %v", try.name, err)
-			}
-			if before, err = s.keep(ctx); err != nil { // the tag of the kept image stays
-				t.Fatal(err)
-			}
+		if before.diff(now) == "" || i+1 == len(tries) {
+			continue
+		}
+		if err := s.restore(ctx, before); err != nil {
+			t.Fatalf("after %s: %v", try.name, err)
+		}
+		if before, err = s.keep(ctx); err != nil { // the tag of the kept image stays
+			t.Fatal(err)
 		}
 	}
-	t.Logf("%d rights, %d of them needed; %d tried", len(pairs(roles)), len(required), len(tries))
+	if now, err := s.keep(ctx); err != nil || !c.writes() && before.diff(now) != "" {
+		t.Errorf("a command that only looks has changed production or its record: %v\n%s", err, before.diff(now))
+	}
+	t.Logf("%d tried", len(tries))
+}
+
+// tries are all sets of rights with which the command is tried: all rights, those that it needs, all but one.
+func (c rightsCase) tries(ctx context.Context, s *Stage) (list []*try, err error) {
+	w, args := s.world, []string{"--for", c.command}
+	if c.method != "" {
+		args = append(args, "--method", c.method)
+	}
+	least := append(slices.Clone(args), "--required-only")
+	var roles, needed []object
+	var all, some outside
+	for _, read := range []func() error{
+		func() (err error) { roles, err = s.roles(ctx, args...); return err },
+		func() (err error) { needed, err = s.roles(ctx, least...); return err },
+		func() (err error) { all, err = s.outside(ctx, args...); return err },
+		func() (err error) { some, err = s.outside(ctx, least...); return err },
+	} {
+		if err := read(); err != nil {
+			return nil, err
+		}
+	}
+	list = []*try{{name: "all rights", roles: roles, outside: all, shared: true, works: true}}
+	if len(c.breaks) == 0 {
+		list = append(list, &try{name: "required rights alone", roles: needed, outside: some, works: true})
+	}
+	tried := func(name string) bool { return c.only == nil || slices.Contains(c.only, name) }
+	required := pairs(needed)
+	for _, p := range pairs(roles) {
+		if name := p.masked(w); tried(name) {
+			list = append(list, &try{name: "without " + name, roles: reduced(roles, p), outside: all, shared: true, missing: p, works: !slices.Contains(required, p)})
+		}
+	}
+	var rights []named
+	if theReal(w).registry != nil {
+		rights = append(rights, all.AWS...)
+	}
+	if c.code {
+		rights = slices.Concat(rights, all.GitHub, all.Jenkins)
+	}
+	for _, n := range rights {
+		if n.Optional && n.Why == "" {
+			return nil, fmt.Errorf("%s is optional, and nothing says what for", n.Name)
+		}
+		if !tried(n.Name) {
+			continue
+		}
+		one := &try{name: "without " + n.Name, roles: roles, outside: all.without(n.Name), lacks: n.Name, works: n.Optional && !slices.Contains(c.breaks, n.Name)}
+		list = append(list, one)
+		if what, ok := strings.CutSuffix(n.Name, ": write"); ok && what != "workflows" { // of these there are two levels
+			lower := *one
+			lower.name, lower.outside.GitHub = "with no more than "+what+": read", append(slices.Clone(one.outside.GitHub), named{Name: what + ": read"})
+			list = append(list, &lower)
+		}
+	}
+	if n := len(c.only); n > 0 && len(list) < n+1 {
+		return nil, fmt.Errorf("%d of %d rights are tried: %v", len(list), n, c.only)
+	}
+	// What fails changes nothing, so it comes first.
+	slices.SortStableFunc(list, func(a, b *try) int {
+		switch {
+		case a.works == b.works:
+			return 0
+		case b.works:
+			return -1
+		}
+		return 1
+	})
+	return list, nil
 }
 
 // begin brings the world into the state in which the command is tried.
@@ -254,20 +405,29 @@ func (c rightsCase) writes() bool {
 
 // wrong is what is wrong with how a try ended.
 func (c rightsCase) wrong(try *try, w World, r outcome) (list []string) {
-	said, text := r.stdout+r.stderr, try.missing.masked(w)
+	said, text := r.stdout+r.stderr, try.lack(w)
 	if !try.works {
 		if r.exit != 1 && r.exit != 5 {
 			list = append(list, "want 1 or 5: a right that it cannot do without is missing, and that is found out before anything is touched")
 		}
-		if !slices.ContainsFunc(try.missing.refusals(), func(text string) bool { return strings.Contains(said, text) }) {
-			list = append(list, fmt.Sprintf("it does not name the missing right: none of %q", try.missing.refusals()))
+		named := try.missing.refusals()
+		if try.lacks != "" {
+			named = []string{try.lacks}
+			if what, _, ok := strings.Cut(try.lacks, ": "); ok && permissionOf[what] != "" {
+				named = append(named, what+": read") // the first that is asked for is to read
+			} else if try.lacks == "Job/Read" {
+				named = append(named, "Jenkins says the same of jobs that the user oncall may not see")
+			}
+		}
+		if !slices.ContainsFunc(named, func(text string) bool { return strings.Contains(said, text) }) {
+			list = append(list, fmt.Sprintf("it does not name the missing right: none of %q", named))
 		}
 		return list
 	}
 	if r.exit != c.exit {
 		list = append(list, fmt.Sprintf("want %d", c.exit))
 	}
-	if try.missing == (pair{}) {
+	if text == "" {
 		return list
 	}
 	want, why := c.says[text], c.silent[text]
@@ -490,6 +650,8 @@ var unread = map[string]string{
 	"list cronjobs.batch":   "cronjobs: not allowed, needs list on cronjobs.batch",
 	"list jobs.batch":       "jobs: not allowed, needs list on jobs.batch",
 	"list configmaps":       "configmaps: not allowed, needs list on configmaps",
+
+	"ecr:GetLifecyclePolicy": "not checked: ",
 }
 
 // maybe is what the doctor says of the same, and of what is missed in silence.
@@ -500,6 +662,8 @@ var maybe = map[string]string{
 	"list configmaps":            "may not list configmaps",
 	"get namespaces prod":        "may not get namespaces",
 	"get namespaces kube-system": "may not get namespaces",
+
+	"ecr:GetLifecyclePolicy": "not checked: ",
 }
 
 // Why a missing right is not spoken of.
@@ -511,6 +675,23 @@ const (
 	byLabels = "the pods' labels tell whose they are"
 	comesUp  = "nothing fails to come up; there is another state for that"
 	sameName = "the events of the name are shown"
+
+	noMerge     = "it is opened and not merged"
+	noWorkflow  = "nothing below .github/workflows is undone"
+	noTags      = "the registry is asked with --tags alone"
+	nothingGone = "only a missing image needs it"
+)
+
+// Rights in GitHub and Jenkins, and what is said without them.
+var (
+	codeRights    = []string{"contents: read", "pull requests: read"}
+	allCodeRights = append(slices.Clone(codeRights), "Overall/Read", "Job/Read")
+	codeUnread    = map[string]string{
+		"contents: read": "commits could not be read", "pull requests: read": "commits could not be read",
+		"Overall/Read": "running builds could not be read", "Job/Read": "running builds could not be read",
+	}
+	// pullOnly is missed in silence where a pull request is opened and not merged.
+	pullOnly = map[string]string{"get namespaces kube-system": byURL, "checks: read": noMerge, "commit statuses: read": noMerge, "workflows: write": noWorkflow}
 )
 
 // quiet are the rights that are missed in silence by every command that looks, quietly those of one that waits for pods, and
@@ -534,11 +715,11 @@ func with(a, b map[string]string) map[string]string {
 }
 
 var rightsCases = []rightsCase{
-	{command: "status", says: unread, silent: quiet, args: on("status")},
-	{command: "candidates", silent: with(quiet, aside), args: on("candidates")},
+	{command: "status", says: unread, silent: with(quiet, map[string]string{"ecr:DescribeImages": noTags, "ecr:BatchGetImage": noTags}), args: on("status")},
+	{command: "candidates", says: map[string]string{"ecr:GetLifecyclePolicy": "not checked: lifecycle policy"}, silent: with(quiet, aside), args: on("candidates")},
 	{command: "plan", says: unread, silent: quiet, args: on("plan")},
 	{command: "doctor", says: maybe, args: on("doctor", "--for", "doctor")},
-	{command: "verify", silent: with(quietly, aside), args: on("verify")},
+	{command: "verify", silent: with(with(quietly, aside), map[string]string{"ecr:GetLifecyclePolicy": noTheme}), args: on("verify")},
 	{command: "retag", says: unread, silent: quiet, args: on("retag", "--reason", "amounts", "--yes")},
 	{command: "restart", says: unread, silent: quietly, args: on("restart", "--reason", "amounts", "--yes"), before: retagged},
 	{command: "run", says: unread, silent: quietly, args: byTag},
@@ -574,13 +755,26 @@ var rightsCases = []rightsCase{
 	},
 	{
 		command: "run", method: "revert", args: byRevert, code: true, exit: 3,
-		only: []string{"get deployments.apps", "list deployments.apps", "list pods", "get configmaps", "create configmaps", "update configmaps", "list replicasets.apps"},
-		says: unread,
+		before: checked,
+		only: []string{"get deployments.apps", "list deployments.apps", "list pods", "get configmaps", "create configmaps", "update configmaps", "list replicasets.apps",
+			"ecr:DescribeImages", "contents: write", "pull requests: write", "checks: read", "commit statuses: read", "workflows: write", "Overall/Read", "Job/Read", "Job/Build"},
+		says: with(unread, map[string]string{
+			"checks: read": "required check ci: cannot be read", "commit statuses: read": "required check lint: cannot be read",
+		}),
+		silent: map[string]string{"workflows: write": noWorkflow, "Job/Build": "it is not merged yet, and then the push starts the build"},
 	},
 	{
 		command: "run", method: "revert", state: "merged and built", args: byRevert, code: true, before: mergedByHand,
 		only:   []string{"get deployments.apps", "list pods", "get configmaps", "update configmaps", "watch deployments.apps", "watch pods"},
 		silent: quietly,
+	},
+	{
+		command: "run", method: "revert", state: "a workflow is undone", args: byRevert, code: true, exit: 3, before: workflowChanged,
+		only: []string{"workflows: write"}, breaks: []string{"workflows: write"},
+	},
+	{
+		command: "run", method: "revert", state: "merged, and nothing builds it", args: asked, code: true, before: mergedUnbuilt,
+		only: []string{"Job/Build"}, breaks: []string{"Job/Build"},
 	},
 	{
 		command: "revert", args: on("revert", "--commit", "{bad.commit}", "--reason", "amounts"), code: true,
@@ -597,7 +791,7 @@ var rightsCases = []rightsCase{
 			"get configmaps":    "what the record of payments/prod owes could not be read",
 			"update configmaps": "the record of payments/prod could not be told",
 		},
-		silent: map[string]string{"get namespaces kube-system": byURL},
+		silent: pullOnly,
 	},
 	{
 		command: "reland", args: on("reland", "--pr", "5", "--reason", "fixed"), code: true, before: revertUndone,
@@ -605,8 +799,71 @@ var rightsCases = []rightsCase{
 			"get configmaps":    "what the record of payments/prod owes could not be read",
 			"update configmaps": "the record of payments/prod could not be told",
 		},
-		silent: map[string]string{"get namespaces kube-system": byURL},
+		silent: pullOnly,
 	},
+	{command: "status", state: "with GitHub and Jenkins", args: on("status"), code: true, before: rolledBack, only: []string{"pull requests: read"},
+		says: map[string]string{"pull requests: read": "not read: pull requests of payments"}},
+	{command: "status", state: "--tags", args: on("status", "--tags"), only: []string{"ecr:DescribeImages", "ecr:BatchGetImage"},
+		says: map[string]string{"ecr:DescribeImages": "ecr:DescribeImages"}, silent: map[string]string{"ecr:BatchGetImage": nothingGone}},
+	{command: "candidates", state: "with GitHub and Jenkins", args: on("candidates"), code: true, only: codeRights, says: codeUnread},
+	{command: "plan", state: "with GitHub and Jenkins", args: on("plan"), code: true, only: allCodeRights, says: codeUnread},
+	{command: "doctor", state: "with GitHub and Jenkins", args: on("doctor", "--for", "doctor"), code: true, only: allCodeRights},
+	{command: "retag", state: "with GitHub and Jenkins", args: on("retag", "--reason", "amounts", "--yes"), code: true, only: allCodeRights, says: codeUnread},
+	{command: "restart", state: "with GitHub and Jenkins", args: on("restart", "--reason", "amounts", "--yes"), code: true, before: retagged, only: codeRights, says: codeUnread},
+	{command: "undo", state: "with GitHub and Jenkins", args: on("undo", "--reason", "false alarm", "--yes"), code: true, before: rolledBack, only: allCodeRights, says: codeUnread},
+	{command: "run", state: "with GitHub and Jenkins", args: byTag, code: true,
+		only:   []string{"contents: write", "pull requests: write", "checks: read", "commit statuses: read", "workflows: write", "Overall/Read", "Job/Read"},
+		says:   with(codeUnread, map[string]string{"contents: write": "the revert pull request is still owed", "pull requests: write": "the revert pull request is still owed"}),
+		silent: map[string]string{"checks: read": noMerge, "commit statuses: read": noMerge, "workflows: write": noWorkflow}},
+}
+
+// checked is the state in which a merge waits for a check and a status of the head.
+func checked(_ context.Context, s *Stage) error {
+	f := s.world.(*forge)
+	f.code.Protect(github.Protection{Branch: "main", Checks: []string{"ci", "lint"}})
+	f.github.OnPush(func(p github.Push) {
+		if p.Branch == "main" || p.After == "" {
+			return
+		}
+		if err := errors.Join(f.code.SetCheckRun(p.After, "ci", "in_progress", ""), f.code.SetStatus(p.After, "lint", "pending")); err != nil {
+			s.broken(err)
+		}
+	})
+	return nil
+}
+
+// workflowChanged is the state in which what is to be undone changed a workflow.
+func workflowChanged(ctx context.Context, s *Stage) error {
+	f := s.world.(*forge)
+	f.webhook.Store(false)
+	commit, err := f.merged(change{name: "workflow", title: "Lint in a workflow", author: "ledger-dev", age: 5 * time.Minute,
+		files: map[string]string{".github/workflows/lint.yaml": "on: push\n"}})
+	if err != nil {
+		return err
+	}
+	r := &Release{Title: "Lint in a workflow", Age: 5 * time.Minute, Platforms: []string{"linux/amd64", "linux/arm64"}, Commit: commit}
+	if err := push(ctx, s.world, "payments", r); err != nil {
+		return err
+	}
+	stamp := object{"kubectl.kubernetes.io/restartedAt": time.Now().UTC().Format(time.RFC3339Nano)}
+	if err := f.API().merge(ctx, "deployments", f.Namespace(), "payments", object{"spec": object{"template": object{"metadata": object{"annotations": stamp}}}}); err != nil {
+		return err
+	}
+	return f.API().rolledOut(ctx, "deployments", f.Namespace(), "payments")
+}
+
+// mergedUnbuilt is the state in which the pull request of a rollback by revert is merged, and no webhook has it built.
+func mergedUnbuilt(ctx context.Context, s *Stage) error {
+	f := s.world.(*forge)
+	f.webhook.Store(false)
+	r, err := s.rollback(ctx, slices.Clone(asked)...)
+	if err == nil && r.exit != 3 {
+		err = fmt.Errorf("rollback run: exit %d\n%s", r.exit, r.stderr)
+	}
+	if err == nil {
+		_, err = f.code.Merge(firstRevert, "squash", reviewer)
+	}
+	return err
 }
 
 // mergedByHand is the state of a rollback by revert whose pull request was merged while nobody waited, and deployed.

@@ -112,8 +112,8 @@ func (s *Stage) up(ctx context.Context, objects ...object) error {
 }
 
 // grant lets the program's user do what `rollback permissions` prints for a command.
-func (s *Stage) grant(ctx context.Context, command string) error {
-	roles, err := s.roles(ctx, "--for", command)
+func (s *Stage) grant(ctx context.Context, command string, how ...string) error {
+	roles, err := s.roles(ctx, append([]string{"--for", command}, how...)...)
 	if err != nil {
 		return err
 	}
@@ -123,18 +123,21 @@ func (s *Stage) grant(ctx context.Context, command string) error {
 	return s.world.Grant(ctx, roles)
 }
 
-// role is the command whose rights a step needs.
-func (s Step) role() string {
+// role is the command whose rights a step needs, and how that is done.
+func (s Step) role() (command string, how []string) {
 	if s.Paste != "" {
-		return s.Paste
+		return s.Paste, nil
 	}
 	if i := slices.Index(s.Args, "--for"); i > 0 { // doctor looks at all that another command needs
-		return s.Args[i+1]
+		return s.Args[i+1], nil
 	}
 	if s.Args[0] == "doctor" {
-		return "run"
+		return "run", nil
 	}
-	return s.Args[0]
+	if i := slices.Index(s.Args, "--method"); i > 0 && s.Args[0] == "run" {
+		how = s.Args[i : i+2]
+	}
+	return s.Args[0], how
 }
 
 // roles are the Roles and ClusterRoles that `rollback permissions` prints.
@@ -243,7 +246,8 @@ func (sc Scenario) play(t *testing.T, w World) *Stage {
 	seeded := time.Since(begun)
 	for i, step := range sc.Steps {
 		if !step.SameRights {
-			if err := s.grant(ctx, step.role()); err != nil {
+			command, how := step.role()
+			if err := s.grant(ctx, command, how...); err != nil {
 				t.Fatalf("%s: rights of step %d: %v", w.Name(), i, err)
 			}
 		}

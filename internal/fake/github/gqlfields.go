@@ -242,11 +242,17 @@ func (x *executor) repository(r *Repository) any {
 			}
 			return "READ"
 		case "defaultBranchRef":
+			if no := x.may("contents:read"); no != nil {
+				return no
+			}
 			if r.Head(r.defaultBranch) == "" {
 				return nil
 			}
 			return x.ref(r, "refs/heads/"+r.defaultBranch)
 		case "ref":
+			if no := x.may("contents:read"); no != nil {
+				return no
+			}
 			q := a["qualifiedName"].(string)
 			for _, full := range []string{q, "refs/heads/" + q, "refs/tags/" + q} {
 				if r.git.ref(full) != "" {
@@ -267,6 +273,9 @@ func (x *executor) repository(r *Repository) any {
 			}
 			return connection{nodes: out}
 		case "object":
+			if no := x.may("contents:read"); no != nil {
+				return no
+			}
 			if oid, ok := a["oid"].(string); ok {
 				return x.object(r, oid)
 			}
