@@ -35,7 +35,8 @@ a2176d9e2d27a34ea74d3d55db51b76003c2fa21c84a402af157d6a0e870d661 com.cloudbees g
 aa7cef9d2ba0110a2db7be0fb6e679cd71f6a26fc3ba9da7715f41d3300def1d com.google.guava guava 11.0.1
 JARS
 
-go build -o $bin/rollback . && go build -o $bin/world ./test/groovy/world
+go build -o $bin/rollback .
+go build -o $bin/world ./test/groovy/world
 open=
 for p in java.lang java.util java.io java.lang.reflect java.util.regex; do open="$open --add-opens java.base/$p=ALL-UNNAMED"; done
 options="$open -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xss4m -Dfile.encoding=UTF-8"
