@@ -92,13 +92,14 @@ class ParametersTest {
             def j = job()
             j.definitions = build(job: job(), ONE).job.definitions
             def e = w.env, bare = agent(e.findAll { it.key.startsWith('AWS_ENDPOINT') || it.key in ['AWS_REGION', 'AWS_EC2_METADATA_DISABLED'] })
-            def b = build(job: j, agent: bare, params: [ROLLBACK_REASON: 'amounts', ROLLBACK_METHOD: 'retag'], script,
+            def b = build(job: j, agent: bare, params: [ROLLBACK_REASON: 'amounts', ROLLBACK_METHOD: 'retag'], answers: [RollbackApprove: 'bob'], script,
                 global: [ROLLBACK_NODE: 'deploy', ROLLBACK_GITHUB: 'true', ROLLBACK_AWS: 'true', ROLLBACK_KUBECONFIG: 'true', ROLLBACK_JENKINS: 'true'],
                 credentials: ['rollback-github': e.GITHUB_TOKEN, 'rollback-aws': [e.AWS_ACCESS_KEY_ID, e.AWS_SECRET_ACCESS_KEY], 'rollback-kubeconfig': [file: new File(e.KUBECONFIG).text],
                     'rollback-jenkins': ['oncall', e.JENKINS_TOKEN]])
             assert b.result == 'SUCCESS'
             assert w.running() == w.facts.WORLD_GOOD
             assert b.step('node').args.label == 'deploy' && b.returned.pullRequest
+            assert b.step('input'): 'the loopback rollback.yaml asks for approval, and the job does not'
         }
         test('one page for several services, with approval under the fixed id') {
             def w = new World(), j = job('rollback')
