@@ -6,12 +6,14 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/rollback-tools/rollback/internal/config"
 	"github.com/rollback-tools/rollback/internal/rollback"
 )
 
@@ -94,6 +96,10 @@ func (e *Env) invokeCommand(root *cli.Context, chain []*cli.Command, args []stri
 	}
 	ctx := cli.NewContext(root.App, set, root)
 	ctx.Command = c
+	args, err := plain(set, args)
+	if err != nil {
+		return usageError(nameOf(chain), c.Flags, err)
+	}
 	if err := set.Parse(args); errors.Is(err, flag.ErrHelp) { // --help and -h, which no command defines
 		e.commandHelp(chain)
 		return nil
@@ -112,6 +118,41 @@ func (e *Env) invokeCommand(root *cli.Context, chain []*cli.Command, args []stri
 		return usageError(nameOf(chain), c.Flags, err)
 	}
 	return c.Action(ctx)
+}
+
+// plain makes a command line one that package flag reads as it was meant. A setting that is true or false takes its value as the
+// next word, and means true where none follows; and of two values for one flag neither is taken without a word about the other.
+func plain(set *flag.FlagSet, args []string) ([]string, error) {
+	args = slices.Clone(args)
+	given := map[string]string{}
+	for i := 0; i < len(args); i++ {
+		arg := args[i]
+		if len(arg) < 2 || arg[0] != '-' || arg == "--" {
+			break // no more flags
+		}
+		name, value, has := strings.Cut(strings.TrimPrefix(arg[1:], "-"), "=")
+		f := set.Lookup(name)
+		if f == nil {
+			break // told by package flag
+		}
+		alone, _ := f.Value.(interface{ IsBoolFlag() bool })
+		switch {
+		case has:
+		case alone != nil && alone.IsBoolFlag():
+			value = "true"
+		case slices.ContainsFunc(config.Settings, func(s config.Setting) bool { return s.Flag == name && s.Type == config.Bool }) &&
+			(i+1 == len(args) || strings.HasPrefix(args[i+1], "-")):
+			args[i], value = arg+"=true", "true"
+		case i+1 < len(args):
+			i++
+			value = args[i]
+		}
+		if was, twice := given[name]; twice && was != value {
+			return nil, fmt.Errorf("--%s is given twice, as %q and as %q: give it once", name, was, value)
+		}
+		given[name] = value
+	}
+	return args, nil
 }
 
 // alias gives all names of a flag the value that one of them was given.

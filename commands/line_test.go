@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/rollback-tools/rollback/internal/demo"
 )
 
 // Help is the same however it is asked for, and names every command and every flag.
@@ -69,5 +71,24 @@ func TestCompletionFromFile(t *testing.T) {
 		if strings.Join(got, "\n") != want {
 			t.Errorf("%v completes to %q, want %q", args, got, want)
 		}
+	}
+}
+
+// What may be typed more than once, or without its value, or for other runs, is no mistake.
+func TestLineTaken(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{})
+	for _, c := range []struct {
+		args, env []string
+		says      string
+	}{
+		{args: append(scoped("status"), "--service=payments", "--tags", "--tags"), says: "payments"},
+		{args: scoped("plan", "--confirm", "true", "--reason", "--confirm"), says: "reason    --confirm"},
+		{args: scoped("plan", "--confirm", "--reason=amounts", "--confirm"), says: "reason    amounts"},
+		{args: scoped("plan", "--accept", "pinned,paused"), says: "verdict   safe"},
+		{args: scoped("run", "--dry-run"), env: []string{"ROLLBACK_WAIT=merge"}, says: "verdict   safe"},
+		{args: scoped("run", "--dry-run", "--wait", "none"), says: "verdict   safe"},
+	} {
+		n.do(call{args: c.args, env: c.env}).wantExit(t, 0).wantText(t, c.says)
 	}
 }

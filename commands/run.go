@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -164,6 +165,21 @@ func (e *Env) perform(c *cli.Context, t task) (err error) {
 		t.act, req.Act, req.To = rollback.ActUndo, rollback.ActUndo, ""
 	default:
 		return rollback.UsageErrorf("--method %q: want retag, revert or undo", method)
+	}
+	for _, code := range req.Accept {
+		if !slices.Contains(rollback.Codes, code) {
+			err := rollback.UsageErrorf("--accept %s: no finding has that code", code).(*rollback.Error)
+			if near := nearest(code, rollback.Codes); near != "" {
+				err.What = fmt.Sprintf("--accept %s: no finding has that code, did you mean %s?", code, near)
+				err.Err = nil
+			}
+			err.Next = []string{"the codes are in brackets behind the findings: rollback plan"}
+			return err
+		}
+	}
+	// A variable may be set for other runs of the same job.
+	if w := strings.TrimSpace(c.String(optWait.name)); c.IsSet(optWait.name) && w != "" && w != "none" && req.Method != rollback.MethodRevert {
+		return rollback.UsageErrorf("--wait %s goes with --method revert: nothing else waits for a merge", w)
 	}
 	waitMerge, err := e.wait(c)
 	if err != nil {

@@ -16,3 +16,14 @@ type Finding struct {
 	Text     string   `json:"text"` // one sentence
 	Remedy   string   `json:"remedy,omitempty"`
 }
+
+// Codes are those of all findings, so that a mistyped one is not taken for one that does not apply.
+var Codes = []string{
+	"account", "again", "already-undone", "build-in-flight", "builds-unread", "bystander", "commits-unread",
+	"config-newer", "cross-account", "current-gone", "forge-unread", "gitops", "helm", "locked", "marked-bad",
+	"migrations", "mixed", "moved-on", "newer", "no-forge", "no-range", "no-right", "no-workload", "not-checked",
+	"not-on-branch", "not-ready", "nothing-runs", "on-delete", "ordered-stuck", "others", "outgoing-expires", "overlap",
+	"owed", "owed-unread", "owned", "partition", "paused", "pinned", "pull-policy", "registry-host", "replicas-zero",
+	"restart-again", "resume", "revert-conflict", "risk", "shared-tag", "still-open", "tag-ahead", "tag-immutable",
+	"tag-missing", "target-archived", "target-expires", "target-gone", "unfinished", "unmanaged",
+}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -306,6 +308,27 @@ func TestFindings(t *testing.T) {
 				t.Errorf("finding %s: seen where it must appear: %t, where it must not: %t", m[1], c[0], c[1])
 			}
 		}
+	}
+}
+
+// Codes are all that findings carry.
+func TestCodes(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	codes := map[string]bool{"locked": true, migrations: true}
+	for _, file := range files {
+		src, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`\.find\([^,]+, "([a-z-]+)"`).FindAllSubmatch(src, -1) {
+			codes[string(m[1])] = true
+		}
+	}
+	if want := slices.Sorted(maps.Keys(codes)); !slices.Equal(Codes, want) {
+		t.Errorf("Codes are\n%q, want\n%q", Codes, want)
 	}
 }
 
