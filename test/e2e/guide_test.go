@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -76,6 +77,18 @@ contexts:
 		t.Fatal(err)
 	}
 	path := filepath.Join(w.dir, "bin") + string(os.PathListSeparator) + bin
+	good, bad := s.releases["good"].Commit[:7], s.releases["bad"].Commit[:7]
+	says := map[string][]string{ // what a reader must find in the output of a command
+		"rollback --version":  {"rollback "},
+		"rollback status":     {"payments", "5/5"},
+		"rollback candidates": {good},
+		"plan --service payments --environment test --to previous\n": {"current   " + bad, "target    " + good, "verdict   safe"},
+		"--plan plan.json": {"is back on " + good, "production: proven", "rollback undo --service payments --environment test"},
+		"get configmap":    {"record.json", "every pod of payments/test runs " + good},
+		"end of the drill\" --yes\nrollback status": {"is back on " + bad, "undone, back on " + bad},
+		"rollback retag": {"names " + good, "rolled out", "every pod of payments/test runs " + good, "is back on " + bad},
+	}
+	unsaid := maps.Clone(says)
 	for i, block := range blocks {
 		block = strings.ReplaceAll(block, "payments-test", w.namespace)
 		dir, extra := w.dir, []string(nil)
@@ -92,9 +105,20 @@ contexts:
 			extra = append(extra, "HOME="+w.dir)
 		}
 		at := time.Now()
-		out, err := shell(ctx, w, path, dir, block, extra...)
+		out, err := shell(ctx, w, path, dir, "exec 2>&1\n"+block, extra...)
 		if err != nil {
 			t.Fatalf("block %d of docs/guide.md: %v", i+1, err)
+		}
+		for command, lines := range says {
+			if !strings.Contains(block, command) {
+				continue
+			}
+			delete(unsaid, command)
+			for _, want := range lines {
+				if !strings.Contains(out, want) {
+					t.Errorf("block %d of docs/guide.md does not say %q:\n%s\n%s", i+1, want, block, out)
+				}
+			}
 		}
 		t.Logf("block %d: %s\n%s\n%s", i+1, time.Since(at).Round(time.Millisecond), block, out)
 		for _, bound := range []struct{ command, verb, group, resource string }{
@@ -107,6 +131,9 @@ contexts:
 				}
 			}
 		}
+	}
+	for command := range unsaid {
+		t.Errorf("docs/guide.md has no block with %q", command)
 	}
 	if got, want := w.registry.Tags("payments")["latest"], s.releases["bad"].Digest; got != want {
 		t.Errorf("at the end of the guide latest names %s, not what it named at the beginning, %s", got, want)
