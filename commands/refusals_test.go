@@ -93,12 +93,12 @@ var aPlan = scoped("run", "--plan", "p.json", "--yes")
 // mistakes is the list of bad input: flags, variables, files, and worlds that do not allow what is asked for.
 var mistakes = []mistake{
 	// Flags and variables.
-	{name: "no service", args: []string{"run", "--environment", "prod", "--reason", "x", "--yes"}, code: rollback.Usage, says: []string{"no service given: --service or ROLLBACK_SERVICE"}},
+	{name: "no service", args: []string{"run", "--environment", "prod", "--reason", "x", "--yes"}, code: rollback.Usage, says: []string{"no service given: --service or ROLLBACK_SERVICE", "next: to see the services that there are: rollback status --environment prod"}},
 	{name: "no environment", args: []string{"run", "--service", "payments", "--reason", "x", "--yes"}, code: rollback.Usage, says: []string{"no environment given: --environment or ROLLBACK_ENVIRONMENT (known: prod)"}},
 	{name: "empty variables are unset", args: []string{"run", "--reason", "x", "--yes"}, env: []string{"ROLLBACK_SERVICE= ", "ROLLBACK_ENVIRONMENT="}, code: rollback.Usage, says: []string{"no service given", "no environment given"}},
 	{name: "empty flag", args: theRun("--tag", ""), code: rollback.Usage, says: []string{"--tag is empty: leave it out, or give it a value"}},
 	{name: "not a service", args: []string{"run", "--service", "../web", "--environment", "prod", "--reason", "x", "--yes"}, code: rollback.Usage, says: []string{`service "../web"`}},
-	{name: "unknown service", args: []string{"run", "--service", "paymets", "--environment", "prod", "--reason", "x", "--yes"}, code: rollback.Usage, says: []string{"RepositoryNotFoundException", "/paymets was asked for"}},
+	{name: "unknown service", args: []string{"run", "--service", "paymets", "--environment", "prod", "--reason", "x", "--yes"}, code: rollback.Usage, says: []string{"RepositoryNotFoundException", "next: to see the services that there are: rollback status --environment prod\n  next: check image", "/paymets was asked for"}},
 	{name: "service that is not listed", set: edit("defaults:\n", "strictServices: true\nservices: {payments: {}}\ndefaults:\n"),
 		args: []string{"run", "--service", "paymets", "--environment", "prod", "--reason", "x", "--yes"}, code: rollback.Usage, says: []string{`"paymets"`, `"payments"`}},
 	{name: "unknown environment", args: []string{"run", "--service", "payments", "--environment", "staging", "--reason", "x", "--yes"}, code: rollback.Usage, says: []string{`no environment "staging"`, "known: prod"}},

@@ -112,7 +112,12 @@ func (f *File) Resolve(scope rollback.Scope, given Given, needs ...Need) (Scoped
 		problems, findings = append(problems, more...), findings2
 	}
 	if len(problems) > 0 {
-		return Scoped{}, failure(problems)
+		err := failure(problems)
+		var e *rollback.Error
+		if errors.As(err, &e) && scope.Service == "" && len(f.checkEnvironment(scope.Environment)) == 0 {
+			e.Next = append(e.Next, "to see the services that there are: rollback status --environment "+scope.Environment)
+		}
+		return Scoped{}, err
 	}
 	s, problems := f.resolve(scope, given, needs)
 	s.Findings = findings

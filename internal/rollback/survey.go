@@ -429,6 +429,9 @@ func readFailed(scope Scope, err error) error {
 	if KindOf(err) == NotFound {
 		e.Exit = Usage
 	}
+	if c := (*CallError)(nil); errors.As(err, &c) && c.Kind == NotFound && (c.System == "ecr" || c.System == "registry") { // the name is misspelt, most likely
+		e.Next = append(e.Next, "to see the services that there are: rollback status --environment "+scope.Environment)
+	}
 	if fix := FixOf(err); fix != "" {
 		e.Next = append(e.Next, fix)
 	}
