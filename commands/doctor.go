@@ -229,7 +229,7 @@ func (e *Env) examineRegistry(ctx context.Context, s config.Scoped, want needs) 
 	}
 	if errs[1] == nil && errs[2] == nil {
 		if len(images) == 0 || len(manifests) == 0 {
-			add("warn", fmt.Sprintf("%s:%s does not exist", s.Image, s.Tag), "check image and tag")
+			add("fail", fmt.Sprintf("%s:%s does not exist", s.Image, s.Tag), "check image and tag in rollback.yaml")
 		} else {
 			add("ok", fmt.Sprintf("%s:%s names %s; its manifest can be read", s.Image, s.Tag, images[0].Digest.Short()), "")
 		}

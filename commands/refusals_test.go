@@ -102,6 +102,7 @@ var mistakes = []mistake{
 	{name: "service that is not listed", set: edit("defaults:\n", "strictServices: true\nservices: {payments: {}}\ndefaults:\n"),
 		args: []string{"run", "--service", "paymets", "--environment", "prod", "--reason", "x", "--yes"}, code: rollback.Usage, says: []string{`"paymets"`, `"payments"`}},
 	{name: "unknown environment", args: []string{"run", "--service", "payments", "--environment", "staging", "--reason", "x", "--yes"}, code: rollback.Usage, says: []string{`no environment "staging"`, "known: prod"}},
+	{name: "no such moving tag", args: theRun("--tag", "nope"), code: rollback.Usage, says: []string{"payments:nope does not exist in the registry", "check image and tag in rollback.yaml"}},
 	{name: "unknown tag", args: theRun("--to", "v9"), code: rollback.Usage, says: []string{"--to v9: no such image in repository payments", "rollback candidates --service payments"}},
 	{name: "unknown digest", args: theRun("--to", "sha256:"+strings.Repeat("ab", 32)), code: rollback.Usage, says: []string{"no such image in repository payments"}},
 	{name: "unknown commit", args: theRun("--to", "0123456789abcdef0123456789abcdef01234567"), code: rollback.Usage, says: []string{"no such image in repository payments"}},

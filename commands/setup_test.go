@@ -90,6 +90,7 @@ func TestDoctor(t *testing.T) {
 	n.do(call{args: scoped("doctor")}).wantExit(t, rollback.Failed).wantText(t, "may not patch deployments.apps in prod", "the Role: rollback permissions --for run",
 		"enough for status, candidates, plan, verify", "next: looking works already: rollback plan --service payments --environment prod")
 	n.do(call{args: append(scoped("doctor"), "--namespace", "nowhere")}).wantExit(t, rollback.Failed)
+	n.do(call{args: append(scoped("doctor"), "--tag", "nope")}).wantExit(t, rollback.Failed).wantText(t, "✗ registry      payments:nope does not exist")
 	alone(t, t.TempDir(), scoped("doctor")...).wantExit(t, rollback.Failed).wantText(t, "✗ configuration")
 	n.wantNothingWritten()
 }

@@ -840,6 +840,12 @@ func (s *Survey) names(to string, t Target) bool {
 		(strings.HasPrefix(string(t.Commit), to) || strings.HasPrefix(to, string(t.Commit)))
 }
 
+// noTag is the error for a moving tag that is not there, where nothing else leads to a target.
+func (s *Survey) noTag() error {
+	return &Error{Exit: Usage, What: fmt.Sprintf("%s:%s does not exist in the registry", s.Place.Repository, s.Place.Tag), Production: NotChanged,
+		Next: []string{"check image and tag in rollback.yaml; which tags there are: rollback candidates " + s.Request.Scope.flags()}}
+}
+
 // chooseTarget resolves what was asked for into one image.
 func (s *Survey) chooseTarget(listed []Image) error {
 	var digest Digest
@@ -857,7 +863,7 @@ func (s *Survey) chooseTarget(listed []Image) error {
 		digest = s.TagNow.Digest
 		s.Why = "what the moving tag names"
 		if digest == "" {
-			return &Error{Exit: Usage, What: fmt.Sprintf("%s:%s does not exist in the registry", s.Place.Repository, s.Place.Tag), Production: NotChanged}
+			return s.noTag()
 		}
 	case s.Request.Act == ActUndo:
 		last := s.Record.Last
@@ -876,7 +882,7 @@ func (s *Survey) chooseTarget(listed []Image) error {
 		} else if s.TagNow.Digest != "" {
 			digest, s.Why = s.TagNow.Digest, "what the moving tag names"
 		} else {
-			return &Error{Exit: Usage, What: fmt.Sprintf("%s:%s does not exist in the registry", s.Place.Repository, s.Place.Tag), Production: NotChanged}
+			return s.noTag()
 		}
 	case s.Request.To == Previous && s.Request.Act == ActVerify:
 		return UsageErrorf("verify: --to previous has no meaning: name a commit or a digest, or leave it out")
@@ -885,6 +891,9 @@ func (s *Survey) chooseTarget(listed []Image) error {
 		digest, s.Why = last.landed().Digest, fmt.Sprintf("what %s %s has built and deployed", last.Kind, last.ID)
 	case s.Request.To == Previous:
 		c, why, err := previous(s.Request.Scope, s.Candidates)
+		if s.TagNow.Digest == "" && (err != nil || s.Current.Digest == "") { // before whose image?
+			return s.noTag()
+		}
 		if err != nil {
 			return err
 		}
