@@ -36,6 +36,8 @@ type Env struct {
 	Version, Commit, Date string
 
 	redactor *redact.Redactor
+	// unwritten is why standard output lacks something that was to be there.
+	unwritten error
 }
 
 // OS is the environment of the process.

@@ -85,6 +85,9 @@ func (e *Env) doctorCommand() *cli.Command {
 					return nil
 				}
 				problem := &rollback.Error{Exit: rollback.Failed, What: count(failed, "check failed", "checks failed") + " of those for rollback " + want.command, Production: rollback.NotChanged}
+				if slices.ContainsFunc(report.Checks, func(k checkup) bool { return k.System == "configuration" && k.Status == "fail" }) {
+					problem.Exit = rollback.Usage // as it is of every other command
+				}
 				if report.enough("plan") && !report.enough(want.command) {
 					problem.Next = []string{"looking works already: rollback plan " + scopeFlagsText(report.Scope), "to check for that alone: rollback doctor --for plan " + scopeFlagsText(report.Scope)}
 				}

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/urfave/cli/v2"
@@ -405,5 +406,22 @@ func TestPrintedCommands(t *testing.T) {
 	}
 	if parse([]string{"rollback", "plan", "--servce", "payments"}) == nil || parse([]string{"rollback", "paln"}) == nil || parse([]string{"rollback", "jobs", "aply"}) == nil {
 		t.Error("mistakes are not noticed")
+	}
+}
+
+// nowhere takes nothing, like a disk that is full.
+type nowhere struct{}
+
+func (nowhere) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+// What could not be printed is no success.
+func TestNowhereToPrint(t *testing.T) {
+	t.Parallel()
+	for _, command := range []string{"permissions", "completion --shell bash", "init --out -", "permissions --json"} {
+		env := quiet()
+		env.Dir, env.Stdout = t.TempDir(), nowhere{}
+		if code := Main(t.Context(), env, strings.Fields(command)); code != int(rollback.Failed) {
+			t.Errorf("%s: exit code %d\n%s", command, code, env.Stderr)
+		}
 	}
 }

@@ -222,7 +222,7 @@ func (e *Env) permissionsCommand() *cli.Command {
 			if sw["json"] {
 				return e.json(rights)
 			}
-			fmt.Fprint(e.Stdout, rights.text(n, where))
+			_, e.unwritten = fmt.Fprint(e.Stdout, rights.text(n, where))
 			return nil
 		},
 	}

@@ -18,7 +18,8 @@ type printer struct {
 	w      io.Writer
 	colour bool
 	redact func(string) string
-	width  int // of the terminal, in columns; 0 where there is none
+	width  int    // of the terminal, in columns; 0 where there is none
+	failed *error // where it is kept that something could not be written; nil where that does not matter
 }
 
 // printer is the one for prose: standard error.
@@ -29,7 +30,9 @@ func (e *Env) printer() *printer {
 }
 
 // data is the printer for what the command is about: standard output, never coloured.
-func (e *Env) data() *printer { return &printer{w: e.Stdout, redact: e.redactor.String} }
+func (e *Env) data() *printer {
+	return &printer{w: e.Stdout, redact: e.redactor.String, failed: &e.unwritten}
+}
 
 // dress gives a printer what a terminal has.
 func (e *Env) dress(p *printer, terminal bool) {
@@ -38,7 +41,12 @@ func (e *Env) dress(p *printer, terminal bool) {
 	}
 }
 
-func (p *printer) line(s string)               { fmt.Fprintln(p.w, p.redact(clean(s))) }
+func (p *printer) line(s string) {
+	if _, err := fmt.Fprintln(p.w, p.redact(clean(s))); err != nil && p.failed != nil {
+		*p.failed = err
+	}
+}
+
 func (p *printer) paint(code, s string) string { return paint(p.colour, code, s) }
 func (p *printer) red(s string) string         { return p.paint("31", s) }
 func (p *printer) green(s string) string       { return p.paint("32", s) }

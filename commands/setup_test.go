@@ -91,7 +91,8 @@ func TestDoctor(t *testing.T) {
 		"enough for status, candidates, plan, verify", "next: looking works already: rollback plan --service payments --environment prod")
 	n.do(call{args: append(scoped("doctor"), "--namespace", "nowhere")}).wantExit(t, rollback.Failed)
 	n.do(call{args: append(scoped("doctor"), "--tag", "nope")}).wantExit(t, rollback.Failed).wantText(t, "✗ registry      payments:nope does not exist")
-	alone(t, t.TempDir(), scoped("doctor")...).wantExit(t, rollback.Failed).wantText(t, "✗ configuration")
+	n.do(call{args: append(scoped("status"), "--namespace", "nowhere")}).wantExit(t, rollback.Usage)
+	alone(t, t.TempDir(), scoped("doctor")...).wantExit(t, rollback.Usage).wantText(t, "✗ configuration")
 	n.wantNothingWritten()
 }
 

@@ -385,7 +385,7 @@ func TestDoctorForTrigger(t *testing.T) {
 		{name: "never ran", change: func(j *jenkins.Job) { j.Learns, j.Parameters = j.Parameters, nil }, code: rollback.Failed, says: []string{"rollback/prod/payments has no parameters", "→ if it is new, run it once by hand"}},
 		{name: "older parameters", change: without("ROLLBACK_WAIT", "ROLLBACK_ACCEPT", "ROLLBACK_ID"), says: []string{"! jenkins       the job has no parameter for --accept, --wait\n", "! jenkins       the job has no text parameter ROLLBACK_ID"}},
 		{name: "another token", env: []string{"JENKINS_TOKEN=other-other"}, code: rollback.Failed, says: []string{"no valid credentials (401 Unauthorized)\n", "→ renew the API token of the Jenkins user rollback"}},
-		{name: "no user", args: []string{"--config", "nobody.yaml"}, code: rollback.Failed, says: []string{"✗ configuration jenkins.user is not set"}},
+		{name: "no user", args: []string{"--config", "nobody.yaml"}, code: rollback.Usage, says: []string{"✗ configuration jenkins.user is not set"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

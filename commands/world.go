@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/user"
@@ -137,9 +138,18 @@ func (e *Env) registryOf(ctx context.Context, s config.Scoped) (rollback.Registr
 	return registry, registry, nil
 }
 
-// unreachable dresses a failure to set up an adapter, before anything was touched.
+// unreachable dresses a failure to set up an adapter or to read, before anything was touched. As everywhere, what is not there
+// was named wrongly, and an error that is dressed already keeps what it says.
 func unreachable(err error) error {
+	if own := (*rollback.Error)(nil); errors.As(err, &own) {
+		e := *own
+		e.Production = rollback.NotChanged
+		return &e
+	}
 	e := &rollback.Error{Exit: rollback.Failed, Err: err, Production: rollback.NotChanged}
+	if rollback.KindOf(err) == rollback.NotFound {
+		e.Exit = rollback.Usage
+	}
 	if fix := rollback.FixOf(err); fix != "" {
 		e.Next = append(e.Next, fix)
 	}
