@@ -45,7 +45,7 @@ var calls = []struct {
 	{"log", false, false, func(ctx context.Context, f *Forge) error { return second(f.Recent(ctx)) }},
 	{"access", false, false, func(ctx context.Context, f *Forge) error { return second(f.Access(ctx)) }},
 	{"pull request", false, false, func(ctx context.Context, f *Forge) error { return second(f.PullRequest(ctx, 7)) }},
-	{"pull requests", false, false, func(ctx context.Context, f *Forge) error { _, _, err := f.pulls(ctx); return err }},
+	{"pull requests", false, false, func(ctx context.Context, f *Forge) error { return second(f.pulls(ctx)) }},
 	{"texts", false, false, func(ctx context.Context, f *Forge) error { return second(f.texts(ctx, []string{"PR_1_7"})) }},
 	{"pull requests from", false, false, func(ctx context.Context, f *Forge) error { return second(f.openFrom(ctx, "rollback/x")) }},
 	{"commit", false, false, func(ctx context.Context, f *Forge) error { return second(f.commit(ctx, sha)) }},

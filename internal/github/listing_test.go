@@ -105,10 +105,11 @@ func TestPullsAreThoseOfREST(t *testing.T) {
 
 	want, _ := w.byREST()
 	w.server.Reset()
-	got, ids, err := w.pulls(t.Context())
+	l, err := w.pulls(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
+	got, ids := l.pulls, l.ids
 	states, authors := map[rollback.PullState]int{}, map[string]int{}
 	var closed []string
 	for i, p := range got {
@@ -269,6 +270,34 @@ func TestMergedRevertIsFoundByItsText(t *testing.T) {
 	w.tidy()
 }
 
+// There have been more pull requests since than one list has: one that is open is found and not opened twice, one that is merged
+// is found page by page, and at once where its number is known.
+func TestOldPulls(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, fakegh.RepositoryOptions{})
+	n, _ := w.pull("feature", "bad change", "squash", map[string]string{"bad.go": "package pay\n"})
+	w.commit("revert-1-feature", `Revert "bad change"`, map[string]string{"bad.go": ""})
+	button := w.openPull(fakegh.PullOptions{Head: "revert-1-feature", Title: `Revert "bad change"`, Body: "Reverts acme/payments#1"})
+	merged, _ := w.pull("other", "other change", "squash", map[string]string{"other.go": "package pay\n"})
+	undone, err := w.Revert(t.Context(), rollback.RevertRequest{PR: merged})
+	w.must(err)
+	w.land(undone.PR.Number, "squash")
+	for i := range 120 {
+		w.openPull(fakegh.PullOptions{Head: fmt.Sprint("old-", i), Fork: "ada", At: w.repo.Head("revert-1-feature"), Title: "Newer"})
+		w.must(w.repo.ClosePull(undone.PR.Number+1+i, "octocat"))
+	}
+	if res, err := w.Revert(t.Context(), rollback.RevertRequest{PR: n}); err != nil || res.Outcome != rollback.RevertAdopted || res.PR.Number != button || res.Unverified != "" {
+		t.Errorf("%+v, %v", res, err)
+	}
+	for known, pages := range map[int]int{0: 1, undone.PR.Number: 0, 4711: 1} {
+		w.server.Reset()
+		res, err := w.Revert(t.Context(), rollback.RevertRequest{PR: merged, Known: known})
+		if asked := w.server.Count("graphql:PullRequestsBefore"); err != nil || res.Outcome != rollback.RevertAlready || res.PR.Number != undone.PR.Number || asked != pages {
+			t.Errorf("known %d: %+v, %v; asked for older ones %d times, want %d", known, res, err, asked, pages)
+		}
+	}
+}
+
 // Texts are read of those alone that were merged after what is undone.
 func TestCanUndo(t *testing.T) {
 	t.Parallel()
@@ -338,7 +367,7 @@ func TestOpenFrom(t *testing.T) {
 		t.Errorf("%+v, %v", p, err)
 	}
 	w.repo.Rename("acme/billing")
-	_, _, err := w.pulls(t.Context())
+	_, err := w.pulls(t.Context())
 	for _, err := range []error{err, second(w.openFrom(t.Context(), head))} {
 		if moved := (*Moved)(nil); !errors.As(err, &moved) || moved.To != "acme/billing" {
 			t.Errorf("after a rename: %v", err)
@@ -407,7 +436,8 @@ func TestListsThatAreNone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		list, _, err := f.pulls(t.Context())
+		l, err := f.pulls(t.Context())
+		list := l.pulls
 		if rollback.KindOf(err) != c.list || len(list) != c.listed {
 			t.Errorf("%s: %+v, %v", c.body, list, err)
 		}

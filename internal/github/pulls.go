@@ -49,8 +49,14 @@ const (
 	pullsQuery = `query PullRequests($owner:String!,$name:String!,$base:String!){
   repository(owner:$owner,name:$name){
     nameWithOwner
-    pullRequests(first:100,baseRefName:$base,orderBy:{field:CREATED_AT,direction:DESC}){nodes{id ` + pullFields + `}}
-    open:pullRequests(first:100,baseRefName:$base,states:OPEN,orderBy:{field:CREATED_AT,direction:DESC}){nodes{number body}}
+    pullRequests(first:100,baseRefName:$base,orderBy:{field:CREATED_AT,direction:DESC}){pageInfo{hasNextPage endCursor} nodes{id ` + pullFields + `}}
+    open:pullRequests(first:100,baseRefName:$base,states:OPEN,orderBy:{field:CREATED_AT,direction:DESC}){nodes{id ` + pullFields + ` body}}
+  }
+}`
+	olderQuery = `query PullRequestsBefore($owner:String!,$name:String!,$base:String!,$after:String!){
+  repository(owner:$owner,name:$name){
+    nameWithOwner
+    pullRequests(first:100,after:$after,baseRefName:$base,orderBy:{field:CREATED_AT,direction:DESC}){pageInfo{hasNextPage endCursor} nodes{id ` + pullFields + `}}
   }
 }`
 	pullsFromQuery = `query PullRequestsFrom($owner:String!,$name:String!,$base:String!,$head:String!){
@@ -79,18 +85,39 @@ type pullNode struct {
 }
 
 // pullNodes is a list of them. An entry is null where GitHub cannot show it.
-type pullNodes struct{ Nodes []*pullNode }
+type pullNodes struct {
+	PageInfo struct {
+		HasNextPage bool
+		EndCursor   string
+	}
+	Nodes []*pullNode
+}
 
-// pulls lists the newest pull requests into the branch in every state, at most 100: those that are open with their texts, and
-// the ids of all by their numbers.
-func (f *Forge) pulls(ctx context.Context) (list []rollback.PullRequest, ids map[int]string, err error) {
+// next is where the page after this one begins, "" if there is none.
+func (n *pullNodes) next() string {
+	if !n.PageInfo.HasNextPage {
+		return ""
+	}
+	return n.PageInfo.EndCursor
+}
+
+// listing is pull requests into the branch, newest first, and their ids by their numbers.
+type listing struct {
+	pulls []rollback.PullRequest
+	ids   map[int]string
+	next  string // where older ones are, "" if there are none
+}
+
+// pulls lists the newest pull requests into the branch in every state, at most 100, and the newest that are open, at most 100
+// as well; those with their texts.
+func (f *Forge) pulls(ctx context.Context) (listing, error) {
 	const op = "list pull requests"
-	nodes, open, err := f.askPulls(ctx, op, pullsQuery, map[string]any{})
+	recent, open, err := f.askPulls(ctx, op, pullsQuery, map[string]any{})
 	if err != nil {
-		return nil, nil, err
+		return listing{}, err
 	}
 	if open == nil || open.Nodes == nil {
-		return nil, nil, f.strange(op, "the answer holds no texts")
+		return listing{}, f.strange(op, "the answer holds no texts")
 	}
 	texts := map[int]string{}
 	for _, n := range open.Nodes {
@@ -98,19 +125,38 @@ func (f *Forge) pulls(ctx context.Context) (list []rollback.PullRequest, ids map
 			texts[n.Number] = n.Body
 		}
 	}
-	ids = map[int]string{}
-	for _, n := range nodes {
+	l := listing{ids: map[int]string{}, next: recent.next()}
+	for _, n := range append(recent.Nodes, open.Nodes...) {
+		if n == nil || l.ids[n.Number] != "" || n.BaseRefName != f.branch {
+			continue
+		}
 		p := n.pull()
 		p.Body = texts[n.Number]
-		list, ids[n.Number] = append(list, p), n.ID
+		l.pulls, l.ids[n.Number] = append(l.pulls, p), n.ID
 	}
-	return list, ids, nil
+	return l, nil
+}
+
+// older adds the next 100 pull requests to a listing, and returns them.
+func (f *Forge) older(ctx context.Context, l *listing) ([]rollback.PullRequest, error) {
+	page, _, err := f.askPulls(ctx, "list older pull requests", olderQuery, map[string]any{"after": l.next})
+	if err != nil {
+		return nil, err
+	}
+	var added []rollback.PullRequest
+	for _, n := range page.Nodes {
+		if l.ids[n.Number] == "" {
+			added, l.ids[n.Number] = append(added, n.pull()), n.ID
+		}
+	}
+	l.pulls, l.next = append(l.pulls, added...), page.next()
+	return added, nil
 }
 
 // openFrom finds the open pull request of a branch of ours; the zero value if there is none.
 func (f *Forge) openFrom(ctx context.Context, head string) (rollback.PullRequest, error) {
-	nodes, _, err := f.askPulls(ctx, "list pull requests from "+head, pullsFromQuery, map[string]any{"head": head})
-	for _, n := range nodes {
+	from, _, err := f.askPulls(ctx, "list pull requests from "+head, pullsFromQuery, map[string]any{"head": head})
+	for _, n := range from.Nodes {
 		// GitHub finds the branches of that name in forks as well.
 		if p := n.pull(); p.State == rollback.PullOpen && p.Head == head && !p.Fork {
 			return p, nil
@@ -120,7 +166,7 @@ func (f *Forge) openFrom(ctx context.Context, head string) (rollback.PullRequest
 }
 
 // askPulls asks for pull requests into the branch.
-func (f *Forge) askPulls(ctx context.Context, op, query string, variables map[string]any) (list []*pullNode, open *pullNodes, err error) {
+func (f *Forge) askPulls(ctx context.Context, op, query string, variables map[string]any) (list pullNodes, open *pullNodes, err error) {
 	variables["owner"], variables["name"], variables["base"] = f.owner, f.name, f.branch
 	var out struct {
 		Repository *struct {
@@ -130,24 +176,25 @@ func (f *Forge) askPulls(ctx context.Context, op, query string, variables map[st
 		}
 	}
 	if err := f.ask(ctx, call{op: op, query: true}, query, variables, &out); err != nil {
-		return nil, nil, err
+		return list, nil, err
 	}
 	r := out.Repository
 	switch {
 	case r == nil:
-		return nil, nil, f.strange(op, "the answer names no repository")
+		return list, nil, f.strange(op, "the answer names no repository")
 	case !strings.EqualFold(r.NameWithOwner, f.Repo()): // GraphQL follows a rename without a word
-		return nil, nil, f.moved(op, r.NameWithOwner)
+		return list, nil, f.moved(op, r.NameWithOwner)
 	case r.PullRequests == nil || r.PullRequests.Nodes == nil: // which is not the same as none
-		return nil, nil, f.strange(op, "the answer lists no pull requests")
+		return list, nil, f.strange(op, "the answer lists no pull requests")
 	}
+	list.PageInfo = r.PullRequests.PageInfo
 	for _, n := range r.PullRequests.Nodes {
 		switch {
 		case n == nil:
 		case n.Number <= 0 || !slices.Contains([]string{"OPEN", "CLOSED", "MERGED"}, n.State):
-			return nil, nil, f.strange(op, "the answer lists something other than pull requests")
+			return pullNodes{}, nil, f.strange(op, "the answer lists something other than pull requests")
 		case n.BaseRefName == f.branch:
-			list = append(list, n)
+			list.Nodes = append(list.Nodes, n)
 		}
 	}
 	return list, r.Open, nil

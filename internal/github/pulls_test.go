@@ -314,7 +314,7 @@ func TestLimitInsideAnAnswer(t *testing.T) {
 	}
 	reset := time.Now().Add(20 * time.Minute)
 	w.server.RateLimit(0, reset)
-	_, _, err = w.pulls(t.Context())
+	_, err = w.pulls(t.Context())
 	if e := asCall(err); e == nil || e.Kind != rollback.Throttled || e.RetryAfter < 19*time.Minute || e.RetryAfter > 21*time.Minute || !strings.Contains(e.Fix, "wait") || e.Code != "RATE_LIMIT" {
 		t.Errorf("%v", err)
 	}

@@ -34,11 +34,10 @@ const (
 // reverting is one request on its way.
 type reverting struct {
 	*Forge
-	req   rollback.RevertRequest
-	log   branchLog
-	pulls []rollback.PullRequest // the newest into the branch, in every state; the open ones with their texts
-	ids   map[int]string         // of pulls
-	res   rollback.RevertResult
+	req     rollback.RevertRequest
+	log     branchLog
+	listing // the newest pull requests into the branch, in every state; the open ones with their texts
+	res     rollback.RevertResult
 	// goodTree is the tree of Good, headTree that of the tip.
 	goodTree, headTree string
 	diff               comparison // Good...Bad, when reading is done
@@ -143,16 +142,28 @@ func (r *reverting) look(ctx context.Context) error {
 	var own []rollback.Change // of pr, oldest first
 	calls := []func() error{
 		func() (err error) { r.log, err = r.Forge.log(ctx); return },
-		func() (err error) { r.pulls, r.ids, err = r.Forge.pulls(ctx); return },
+		func() (err error) { r.listing, err = r.Forge.pulls(ctx); return },
 	}
 	if n := r.req.PR; n != 0 {
 		calls = append(calls,
 			func() (err error) { pr, err = r.PullRequest(ctx, n); return },
 			func() (err error) { own, err = r.commitsOf(ctx, n); return })
 	}
+	var known rollback.PullRequest
+	if n := r.req.Known; n != 0 {
+		calls = append(calls, func() (err error) {
+			if known, err = r.PullRequest(ctx, n); rollback.KindOf(err) == rollback.NotFound {
+				return nil
+			}
+			return err
+		})
+	}
 	err := together(calls...)
 	if err != nil {
 		return err
+	}
+	if known.Number != 0 && known.Base == r.branch && r.ids[known.Number] == "" {
+		r.listing.pulls = append(r.listing.pulls, known)
 	}
 	r.res.Head, r.headTree = r.log.head(), r.log.commits[0].tree
 	switch {
@@ -363,7 +374,7 @@ const manyClaims = 4
 // a branch can. One that does is as good as our own. One that does not is left alone and named, and the exact inverse is
 // opened beside it, unless it is the very branch that people work on, or nothing else is to be had.
 func (r *reverting) claims(ctx context.Context) (named, other *found, err error) {
-	list := rollback.RevertClaims(r.pulls, r.branch, r.branchPrefix, r.res.Range, r.res.Undoes, r.complete)
+	list := rollback.RevertClaims(r.listing.pulls, r.branch, r.branchPrefix, r.res.Range, r.res.Undoes, r.complete)
 	if len(list) > 0 {
 		r.readFiles(ctx)
 	}
@@ -503,9 +514,9 @@ func (r *reverting) already(ctx context.Context) (rollback.RevertResult, error) 
 		rng, ours := rollback.UndoesIn(c.body)
 		if ours && rng == r.res.Range || len(r.res.Undoes) == 1 && strings.Contains(c.body, "This reverts commit "+string(r.res.Range.Bad)) {
 			r.res.Notes = append(r.res.Notes, fmt.Sprintf("reverted by %s: %s", c.Commit.Short(), rollback.Printable(c.Title)))
-			i := slices.IndexFunc(r.pulls, func(p rollback.PullRequest) bool { return p.Number == c.PR })
+			i := slices.IndexFunc(r.listing.pulls, func(p rollback.PullRequest) bool { return p.Number == c.PR })
 			if c.PR != 0 && i >= 0 {
-				r.res.PR = r.pulls[i]
+				r.res.PR = r.listing.pulls[i]
 			}
 			break
 		}
@@ -530,25 +541,64 @@ func (r *reverting) stands(ctx context.Context) (rollback.PullRequest, bool, err
 // mergedRevert finds the newest merged pull request that says that it undoes the range. It is one call, for the texts of
 // those that can; where none can, it is none.
 func (r *reverting) mergedRevert(ctx context.Context) (rollback.PullRequest, bool, error) {
-	var can []rollback.PullRequest
-	var ids []string
-	for _, p := range r.pulls {
-		if r.canUndo(p) {
-			can, ids = append(can, p), append(ids, r.ids[p.Number])
+	list := r.listing.pulls
+	for page := 1; ; page++ {
+		var can []rollback.PullRequest
+		for _, p := range list {
+			if r.canUndo(p) {
+				can = append(can, p)
+			}
+		}
+		for part := range slices.Chunk(can, 100) {
+			if err := r.readTexts(ctx, part); err != nil {
+				return rollback.PullRequest{}, false, err
+			}
+		}
+		if p, ok := rollback.MergedRevert(can, r.branch, r.res.Range); ok || r.next == "" || page == olderPages || !r.reachesBack() {
+			return p, ok, nil
+		}
+		var err error
+		if list, err = r.older(ctx, &r.listing); err != nil {
+			return rollback.PullRequest{}, false, err
 		}
 	}
-	if len(can) == 0 {
-		return rollback.PullRequest{}, false, nil
+}
+
+// olderPages is how many times 100 pull requests are looked through for one that was merged.
+const olderPages = 10
+
+// reachesBack tells whether older pull requests than those that are listed may have been merged after Bad: they were opened
+// before, and may have waited for months, but most do not. A day is for the clocks.
+func (r *reverting) reachesBack() bool {
+	bad := rollback.FindChange(r.log.line, r.res.Range.Bad)
+	if bad < 0 || len(r.listing.pulls) == 0 {
+		return true
+	}
+	oldest := slices.MinFunc(r.listing.pulls, func(a, b rollback.PullRequest) int { return a.CreatedAt.Compare(b.CreatedAt) })
+	return oldest.CreatedAt.After(r.log.line[bad].Date.Add(-24 * time.Hour))
+}
+
+// readTexts fills in the texts of pull requests that are listed.
+func (r *reverting) readTexts(ctx context.Context, list []rollback.PullRequest) error {
+	var ids []string
+	for _, p := range list {
+		if id := r.ids[p.Number]; id != "" { // else it was read by itself
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
 	}
 	texts, err := r.texts(ctx, ids)
 	if err != nil {
-		return rollback.PullRequest{}, false, err
+		return err
 	}
-	for i := range can {
-		can[i].Body = texts[can[i].Number]
+	for i := range list {
+		if text, ok := texts[list[i].Number]; ok {
+			list[i].Body = text
+		}
 	}
-	p, ok := rollback.MergedRevert(can, r.branch, r.res.Range)
-	return p, ok, nil
+	return nil
 }
 
 // canUndo tells whether a pull request was merged after Bad. One that was merged before can neither have undone it nor have
@@ -831,15 +881,15 @@ func (r *reverting) renew(ctx context.Context, title string, made commit) rollba
 // One that people have made their own, or that is not open any more, is left alone.
 func (r *reverting) supersede(ctx context.Context) {
 	for _, n := range r.req.Supersedes {
-		i := slices.IndexFunc(r.pulls, func(p rollback.PullRequest) bool { return p.Number == n })
-		if n == r.res.PR.Number || i >= 0 && r.pulls[i].State != rollback.PullOpen {
+		i := slices.IndexFunc(r.listing.pulls, func(p rollback.PullRequest) bool { return p.Number == n })
+		if n == r.res.PR.Number || i >= 0 && r.listing.pulls[i].State != rollback.PullOpen {
 			continue
 		}
 		note := fmt.Sprintf("#%d is closed: this pull request does what it did as well", n)
 		switch {
 		case i < 0:
 			note = fmt.Sprintf("close #%d: this pull request does what it does as well", n)
-		case !strings.HasPrefix(r.pulls[i].Head, r.branchPrefix) || !ours(r.pulls[i]):
+		case !strings.HasPrefix(r.listing.pulls[i].Head, r.branchPrefix) || !ours(r.listing.pulls[i]):
 			note = fmt.Sprintf("#%d was not opened by this program and stays open; close it: this pull request does what it does as well", n)
 		default:
 			if err := r.closePull(ctx, n); err != nil {

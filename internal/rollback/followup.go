@@ -352,8 +352,14 @@ func (r *run) revertRequest() RevertRequest {
 	if r.plan.Method != MethodRevert { // else it still runs, until this is merged and deployed
 		story.To, story.Until = r.entry.To.Digest, r.entry.StartedAt
 	}
+	known := r.entry.Merge.PR
+	for _, f := range r.survey.Record.Owed {
+		if known == 0 && f.Rollback == r.entry.ID && f.Kind == OwedRevert && f.Of == 0 {
+			known = f.PR
+		}
+	}
 	return RevertRequest{
-		Range: d.Range, Supersedes: older, Labels: f.Labels, Reviewers: f.Reviewers, Authors: true, CodeOwners: true, Draft: f.Draft, Rules: f.Rules,
+		Range: d.Range, Known: known, Supersedes: older, Labels: f.Labels, Reviewers: f.Reviewers, Authors: true, CodeOwners: true, Draft: f.Draft, Rules: f.Rules,
 		Story: story,
 	}
 }

@@ -131,6 +131,14 @@ func TestRevertRequest(t *testing.T) {
 		if req.Story != want {
 			t.Errorf("%+v", req.Story)
 		}
+		r.survey.Record.Owed = []FollowUp{{Kind: OwedRevert, Rollback: "other", PR: 7}, {Kind: OwedRevert, Rollback: "id", PR: 8}}
+		if req = r.revertRequest(); req.Known != 8 {
+			t.Errorf("known %d", req.Known)
+		}
+		r.entry.Merge.PR = 9
+		if req = r.revertRequest(); req.Known != 9 {
+			t.Errorf("known %d", req.Known)
+		}
 		r.plan.Method = MethodRevert // what is taken back still runs
 		want.To, want.Until = "", time.Time{}
 		if req = r.revertRequest(); req.Story != want {

@@ -97,6 +97,10 @@ type RevertRequest struct {
 	Range  Range  // what a rollback took away: Good is what runs now, Bad what ran before
 	To     Commit // everything after this commit up to the tip of the branch
 
+	// Known is the pull request that an earlier try of the same has opened; 0 if none is known. It is read by its number, however
+	// many there have been since.
+	Known int
+
 	// Reland says that what is undone is itself a revert, so that titles and texts say so.
 	Reland bool
 	// Supersedes are older pull requests whose whole work this one does as well. Those that this program opened are closed
