@@ -129,6 +129,9 @@ func (p *printer) card(pl *rollback.Plan, now time.Time) {
 			p.hang(blank+"  ", undone(u, now))
 		}
 	}
+	if len(pl.Keys) > 0 && pl.Act != rollback.ActVerify && pl.Act != rollback.ActRestart {
+		p.row("issues", strings.Join(pl.Keys, ", "))
+	}
 	p.row("registry", fmt.Sprintf("%s/%s:%s", pl.Registry.Host, pl.Registry.Name, pl.Tag), as(pl.Registry.Caller))
 	p.row("cluster", strings.TrimSpace(pl.Cluster.Context+" "+pl.Cluster.Server), "namespace "+pl.Namespace, as(pl.Cluster.User))
 	if len(pl.Workloads) > 0 && pl.Does(rollback.StepRestart) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rollback-tools/rollback/internal/demo"
 	"github.com/rollback-tools/rollback/internal/fake"
+	fakegh "github.com/rollback-tools/rollback/internal/fake/github"
 	"github.com/rollback-tools/rollback/internal/rollback"
 )
 
@@ -31,4 +32,25 @@ func TestRecordIsNotHeldUp(t *testing.T) {
 		t.Errorf("owed %+v\n%s", owed, r)
 	}
 	n.wantJournalWhole()
+}
+
+// What was deployed after a rollback runs beside a record that says otherwise: status says so, and not before.
+func TestStatusTellsALaterDeploy(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{Code: true})
+	n.Webhook(false)
+	n.do(call{args: theRun()}).wantExit(t, 0)
+	if r := n.do(call{args: scoped("status")}).wantExit(t, 0); strings.Contains(r.stderr, "deployed since") {
+		t.Errorf("nothing was deployed since\n%s", r)
+	}
+	later, err := n.Code.Commit("main", fakegh.Change{Message: "Explain the rates", Author: "payments-dev", From: "main", Files: map[string]string{"rates.go": "// Package payments knows rates.\npackage payments\n"}})
+	must(t, err)
+	n.Jenkins.Push(demo.Job, later)
+	until(t, "the deploy", func() bool {
+		builds, digest := n.Jenkins.Builds(demo.Job), n.Registry.Tags("payments")[later]
+		running := n.Running("payments")
+		return len(builds) == 1 && builds[0].Result() != "" && len(running) == 1 && running[digest] > 0
+	})
+	n.do(call{args: []string{"status", "--environment", "prod"}}).wantExit(t, 0).wantText(t, "! payments: runs sha256:", "something else was deployed since. If that is bad, too: rollback plan --service payments --environment prod")
+	n.do(call{args: scoped("status")}).wantExit(t, 0).wantText(t, "! payments: runs "+later[:7]+" sha256:")
 }

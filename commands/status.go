@@ -493,6 +493,10 @@ func (e *Env) printStatus(r *statusReport) {
 	}
 	p.table(head, rows)
 	for _, s := range r.Services {
+		if other := s.overtaken(); other != "" {
+			e.printer().line(fmt.Sprintf("! %s: runs %s, which is not what the rollback brought: something else was deployed since. If that is bad, too: rollback plan %s",
+				s.Service, other, scopeFlagsText(rollback.Scope{Service: s.Service, Environment: r.Environment})))
+		}
 		for _, f := range s.Owed {
 			switch {
 			case f.Kind == rollback.OwedReland && f.Next != "":
@@ -509,6 +513,16 @@ func (e *Env) printStatus(r *statusReport) {
 	for _, n := range r.NotRead {
 		e.printer().line("! not read: " + n)
 	}
+}
+
+// overtaken names what runs and was deployed since the last rollback, "" for nothing.
+func (s serviceStatus) overtaken() string {
+	for _, r := range s.Running {
+		if s.Last != nil && s.Last.Overtaken(r.Digest, r.Commit) {
+			return strings.TrimSpace(r.Commit.Short() + " " + r.Digest.Short())
+		}
+	}
+	return ""
 }
 
 // tagWord compares the moving tag with what runs.

@@ -736,6 +736,13 @@ func TestPlanWithForge(t *testing.T) {
 		if len(p.Undoes) != 2 || p.Undoes[0].Change.Title != "change d" || p.Undoes[0].Digest != w.of(d) || p.Unlisted != "" {
 			t.Errorf("undoes %+v", p.Undoes)
 		}
+		if len(p.Keys) > 0 {
+			t.Errorf("issues %v", p.Keys)
+		}
+		f.branch[0].Title, f.branch[1].Title = "PAY-12 round amounts", "Cache rates (OPS-7, PAY-12), in UTF-8"
+		if p = Draw(look(t, w, Request{Act: ActRun, To: commitOf(b)}), "id"); !slices.Equal(p.Keys, []string{"PAY-12", "OPS-7"}) {
+			t.Errorf("issues %v", p.Keys)
+		}
 		w.place.Followed.AutoMerge = true
 		p = Draw(view(t, w, MethodRevert), "id")
 		if stepNames(p) != "claim revert merge build image rollout verify record" || p.Steps[1].Text != "open the pull request that undoes ccccccc..ddddddd in acme/payments" ||
@@ -819,4 +826,30 @@ func TestImagesByCommit(t *testing.T) {
 			t.Errorf("a list was asked for, %d were read (%v)", p.asked("List"), err)
 		}
 	})
+}
+
+func TestOvertaken(t *testing.T) {
+	e := Entry{State: Mitigated, To: Target{Digest: "sha256:aa", Commit: Commit(commitOf(c))}, Proven: []Digest{"sha256:aa", "sha256:ab"}}
+	for _, tt := range []struct {
+		digest Digest
+		commit Commit
+		state  State
+		want   bool
+	}{
+		{"sha256:aa", "", Mitigated, false},
+		{"sha256:ab", "", Mitigated, false}, // another platform
+		{"sha256:ac", "", Mitigated, true},
+		{"sha256:ac", Commit(commitOf(d)), Mitigated, true},
+		{"sha256:ac", Commit(commitOf(c))[:8], Mitigated, false}, // a platform that none ran on
+		{"", "", Mitigated, false},                               // it has not started
+		{"sha256:ac", "", Closed, false},
+	} {
+		e.State = tt.state
+		if got := e.Overtaken(tt.digest, tt.commit); got != tt.want {
+			t.Errorf("%s %s, %s: %t", tt.digest, tt.commit, tt.state, got)
+		}
+	}
+	if e = (Entry{State: Mitigated}); e.Overtaken("sha256:ac", "") {
+		t.Error("what an older program recorded tells nothing")
+	}
 }

@@ -38,6 +38,8 @@ type Plan struct {
 	// Undoes are the versions between target and current, newest first; Unlisted says why it is not known, "" if it is.
 	Undoes   []UndoneVersion `json:"undoes,omitempty"`
 	Unlisted string          `json:"undoesUnknown,omitempty"`
+	// Keys are those of an issue tracker that the titles of what is undone name, such as PAY-123.
+	Keys []string `json:"keys,omitempty"`
 
 	Running   []Serving         `json:"running"`
 	Workloads []PlannedWorkload `json:"workloads"`
@@ -150,6 +152,13 @@ func Draw(s *Survey, id string) *Plan {
 		p.Workloads = append(p.Workloads, PlannedWorkload{w.Ref, w.Rollout.Desired, w.Strategy, w.Stamp == p.stamp()})
 	}
 	p.Undoes, p.Unlisted = s.undoes()
+	var titles []string
+	for _, u := range p.Undoes {
+		if u.Change != nil {
+			titles = append(titles, u.Change.Title)
+		}
+	}
+	p.Keys = IssueKeys(titles...)
 	p.Steps = p.steps(s)
 	if s.Held != nil && p.Act != ActVerify && len(p.Steps) > 1 { // what only looks needs no lock
 		p.held = held(p.Scope, *s.Held, s.At)

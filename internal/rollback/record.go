@@ -1,6 +1,9 @@
 package rollback
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // RecordVersion is the schema version of the record in the cluster.
 const RecordVersion = 2
@@ -86,6 +89,17 @@ type Entry struct {
 	// Merge is how far a rollback by revert has come; Shipped is the image its build made.
 	Merge   Merge   `json:"merge,omitzero"`
 	Shipped *Target `json:"shipped,omitempty"`
+	// Proven are the digests that the pods reported when it was proven: of the index, of platforms or of configurations.
+	Proven []Digest `json:"proven,omitempty"`
+}
+
+// Overtaken tells whether a pod that reports an image, with the commit of it where that is known, shows that something else
+// was deployed since the rollback was proven.
+func (e *Entry) Overtaken(reported Digest, commit Commit) bool {
+	if e.State != Mitigated || len(e.Proven) == 0 || reported == "" || slices.Contains(e.Proven, reported) {
+		return false
+	}
+	return !sameCommit(commit, e.landed().Commit)
 }
 
 // landed is the image that the rollback brings to production: the target, or what the build of the revert made.

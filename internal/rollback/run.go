@@ -394,7 +394,7 @@ func (r *run) claim(ctx context.Context) (Outcome, string, error) {
 
 // goOn makes an unfinished entry that of this run. What it was before, when it began and by whom stays.
 func (r *run) goOn(e Entry) {
-	e.State, e.EndedAt, e.Stamp, e.Method, e.Shipped = Running, time.Time{}, r.plan.stamp(), r.plan.Method, nil
+	e.State, e.EndedAt, e.Stamp, e.Method, e.Shipped, e.Proven = Running, time.Time{}, r.plan.stamp(), r.plan.Method, nil, nil
 	e.Kept = slices.Clone(e.Kept)
 	e.Workloads = r.plan.refs()
 	r.entry = &e

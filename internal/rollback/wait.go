@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -410,6 +411,13 @@ func (r *run) verify(ctx context.Context) (Outcome, string, error) {
 	if r.tagNow != r.survey.Target.Digest {
 		return "", "", &Error{Exit: r.verifyExit(), What: fmt.Sprintf("every pod runs the target, but :%s names %s by now: the next restart of any pod ships that", r.plan.Tag, orNothing(r.tagNow)),
 			Next: []string{"find the build that pushed it, then run again"}}
+	}
+	if r.entry != nil {
+		for _, pr := range r.proofs {
+			r.entry.Proven = slices.AppendSeq(r.entry.Proven, maps.Keys(pr.Digests))
+		}
+		slices.Sort(r.entry.Proven)
+		r.entry.Proven = slices.Compact(r.entry.Proven)
 	}
 	return StepDone, fmt.Sprintf("%s on %s, ready for %s", plural(r.provenPods(), "pod", "pods"), r.survey.Target.Digest.Short(), Span(time.Since(since))), nil
 }
