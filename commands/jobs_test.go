@@ -828,7 +828,7 @@ func TestSettingsOfAJob(t *testing.T) {
 			switch {
 			case value != s.Default:
 			case s.Type == config.Duration:
-				value = "2h"
+				value = "9m"
 			default: // such as main
 				value += "x"
 			}

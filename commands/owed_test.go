@@ -82,7 +82,33 @@ func TestTwoRollbacksOwed(t *testing.T) {
 	if !regexp.MustCompile(fmt.Sprintf(`revert-pr #%d was closed unmerged, due in \d+m`, first[0].PR)).MatchString(status.stdout) {
 		t.Errorf("status does not tell:\n%s", status)
 	}
-	status.wantText(t, "was closed without being merged: "+first[0].URL)
+	status.wantText(t, "was closed without being merged: "+first[0].URL, fmt.Sprintf("#%d is still open, and merged it would undo what runs; close it: %s", second[0].PR, second[0].URL))
+	if err := n.Code.ClosePull(second[0].PR, "payments-dev"); err != nil {
+		t.Fatal(err)
+	}
+	if r := n.do(call{args: scoped("status")}).wantExit(t, 0); strings.Contains(r.stdout+r.stderr, "is still open") {
+		t.Errorf("a closed pull request is to be closed:\n%s", r)
+	}
+}
+
+// Rolled back stage by stage, the code is owed as after a run: each stage says so, and the revert that is pasted pays it.
+func TestStagesOwe(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{Code: true})
+	revert := "rollback revert --service payments --environment prod --to " + n.good().Commit + " --from " + n.bad().Commit
+	n.do(call{args: scoped("retag", "--to", "previous", "--reason", "errors", "--yes")}).wantExit(t, 0).wantText(t, "the code is owed, by ", revert)
+	n.do(call{args: scoped("verify", "--settle", "1s")}).wantExit(t, 4).wantText(t, "the tag was moved and no pod restarted since: rollback restart --service payments --environment prod")
+	n.do(call{args: scoped("restart", "--reason", "errors", "--yes")}).wantExit(t, 0).wantText(t, "target    "+n.good().Commit[:7])
+	n.do(call{args: scoped("verify", "--settle", "1s")}).wantExit(t, 0).wantText(t, "is still owed, by ", revert)
+	if owed := n.owed(); len(owed) != 1 || !strings.HasPrefix(owed[0].Next, revert) {
+		t.Fatalf("owed %+v", owed)
+	}
+	n.do(call{args: scoped("revert", "--to", n.good().Commit, "--from", n.bad().Commit, "--reason", "errors")}).wantExit(t, 0).wantText(t, "it pays the revert of ")
+	owed := n.owed()
+	if len(owed) != 1 || owed[0].PR == 0 {
+		t.Fatalf("owed %+v", owed)
+	}
+	n.do(call{args: scoped("verify", "--settle", "1s")}).wantExit(t, 0).wantText(t, "merge "+owed[0].URL)
 }
 
 // The revert that is opened by hand pays what the record owes, and one that is merged is seen as paid by everything.

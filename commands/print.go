@@ -106,7 +106,7 @@ func (p *printer) card(pl *rollback.Plan, now time.Time) {
 	p.line(p.bold(pl.Scope.String()) + "  " + title + p.dim("  "+pl.ID))
 	p.line("")
 	p.row("current", side(pl.Current, now), serving(pl))
-	if pl.Act != rollback.ActRestart {
+	if pl.Act != rollback.ActRestart || pl.Target.Digest != pl.Current.Digest { // after a retag alone a restart goes elsewhere
 		p.row("target", p.bold(side(pl.Target, now)))
 	}
 	if pl.Why != "" {

@@ -46,6 +46,8 @@ type serviceStatus struct {
 	// Owed is everything that still has to be paid, oldest first; FollowUp is the first of it.
 	Owed     []owedStatus `json:"owed,omitempty"`
 	FollowUp *owedStatus  `json:"followUp,omitempty"`
+	// Needless are debts that are over whose pull request is still open: merged, it would undo what was decided.
+	Needless []owedStatus `json:"needless,omitempty"`
 
 	debts []rollback.FollowUp // all of the record's, those included that are over
 }
@@ -258,7 +260,8 @@ func (e *Env) askDebts(ctx context.Context, file *config.File, given config.Give
 			slots <- struct{}{}
 			defer func() { <-slots }()
 			rec := rollback.Record{Owed: s.debts}
-			pulls, err := e.pullsOf(ctx, file, given, scope, rec.Open())
+			needless := rec.Needless()
+			pulls, err := e.pullsOf(ctx, file, given, scope, slices.Concat(rec.Open(), needless))
 			if err != nil {
 				mu.Lock()
 				notRead = append(notRead, "pull requests of "+s.Service+": "+err.Error())
@@ -278,6 +281,11 @@ func (e *Env) askDebts(ctx context.Context, file *config.File, given config.Give
 			}
 			if len(s.Owed) > 0 {
 				s.FollowUp = &s.Owed[0]
+			}
+			for _, f := range needless {
+				if pulls[f.PR].State == rollback.PullOpen {
+					s.Needless = append(s.Needless, owedStatus{FollowUp: f, PRState: rollback.PullOpen})
+				}
 			}
 		})
 	}
@@ -508,6 +516,11 @@ func (e *Env) printStatus(r *statusReport) {
 			case len(s.Owed) > 1 || f.Kind == rollback.OwedReland:
 				e.printer().line(fmt.Sprintf("  %s owes %s: %s", s.Service, f, f.URL))
 			}
+		}
+	}
+	for _, s := range r.Services {
+		for _, f := range s.Needless {
+			e.printer().line(fmt.Sprintf("! %s: #%d is still open, and merged it would undo what runs; close it: %s", s.Service, f.PR, f.URL))
 		}
 	}
 	for _, n := range r.NotRead {

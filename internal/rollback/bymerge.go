@@ -54,6 +54,12 @@ func (r *run) lookAround(ctx context.Context, err error) error {
 	return err
 }
 
+// What is said where the branch was reverted already and there is no merge to wait for the build of.
+const (
+	noMergeKnown = "the branch does not hold what is to be undone any more, and no pull request tells which commit took it away"
+	buildTheTip  = "build and deploy the tip of the branch; to bring production back at once: the same command with --method retag"
+)
+
 // revert opens the pull request, or adopts the one that is open already.
 func (r *run) revert(ctx context.Context) (Outcome, string, error) {
 	if r.entry.Merge.Commit != "" {
@@ -81,8 +87,7 @@ func (r *run) revert(ctx context.Context) (Outcome, string, error) {
 	}
 	if res.Outcome == RevertAlready {
 		if res.PR.MergeCommit == "" {
-			return "", "", &Error{Exit: r.exit(), What: "the branch does not hold what is to be undone any more, and no pull request tells which commit took it away",
-				Next: []string{"build and deploy the tip of the branch; to bring production back at once: the same command with --method retag"}}
+			return "", "", &Error{Exit: r.exit(), What: noMergeKnown, Next: []string{buildTheTip}}
 		}
 		r.entry.Merge.Commit = res.PR.MergeCommit
 		return StepAlready, res.PR.URL, nil

@@ -561,10 +561,10 @@ func TestByMergeAlready(t *testing.T) {
 		f.already = &PullRequest{}
 		p := w.process("ann")
 		_, err := p.run(byMerge)
-		exitIs(t, err, Failed)
-		e := says(t, err, "does not hold what is to be undone any more", "--method retag", NotChanged)
-		if e.Production != NotChanged {
-			t.Errorf("%q", e.Production)
+		exitIs(t, err, Refused) // the plan says so; nothing is claimed and no pull request opened
+		e := says(t, err, "does not hold what is to be undone any more", "--method retag")
+		if e.Production != NotChanged || len(f.pulls) != 0 || w.stored().Last != nil {
+			t.Errorf("%q, %d pull requests, record %+v", e.Production, len(f.pulls), w.stored().Last)
 		}
 	})
 }

@@ -21,9 +21,9 @@ type Finding struct {
 var Codes = []string{
 	"account", "again", "already-undone", "build-in-flight", "builds-unread", "bystander", "commits-unread",
 	"config-newer", "cross-account", "current-gone", "forge-unread", "gitops", "helm", "locked", "marked-bad",
-	"migrations", "mixed", "moved-on", "newer", "no-forge", "no-range", "no-right", "no-workload", "not-checked",
+	"migrations", "mixed", "moved-on", "newer", "no-forge", "no-range", "no-repository", "no-right", "no-workload", "not-checked",
 	"not-on-branch", "not-ready", "nothing-runs", "on-delete", "ordered-stuck", "others", "outgoing-expires", "overlap",
 	"owed", "owed-unread", "owned", "partition", "paused", "pinned", "pull-policy", "registry-host", "replicas-zero",
-	"restart-again", "resume", "revert-conflict", "risk", "shared-tag", "still-open", "tag-ahead", "tag-immutable",
+	"restart-again", "resume", "revert-conflict", "revert-waits", "reverted-already", "risk", "shared-tag", "still-open", "tag-ahead", "tag-immutable",
 	"tag-missing", "target-archived", "target-expires", "target-gone", "unfinished", "unmanaged",
 }

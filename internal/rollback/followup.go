@@ -124,6 +124,9 @@ func (s *Survey) inspectRevert(w World) {
 	if why := w.Place.Followed.NoForge; why != "" && s.Request.Act == ActRun && s.Request.Method != MethodRevert {
 		s.find(Warn, "forge-unread", "no revert will be opened: "+why, "the image part works without it; open the revert afterwards, or the next merge ships the bad code again")
 	}
+	if f := w.Place.Followed; f.Repo == "" && f.NoForge == "" && s.Request.Method != MethodRevert && (s.Request.Act == ActRun || s.Request.Act == ActRetag) && s.moving() {
+		s.find(Info, "no-repository", "no repository is set up: nothing opens the revert of the code, or reminds of it", "set repo in rollback.yaml")
+	}
 	if s.Request.Act == ActRun && w.Reverter != nil && s.Target.Digest != "" && s.Target.Digest != s.Current.Digest {
 		switch d := s.dues(); {
 		case d.Known:
@@ -150,6 +153,17 @@ func (s *Survey) inspectRevert(w World) {
 		s.find(severity, "forge-unread", "the forge could not be asked: "+s.RevertErr.Error(), remedy)
 	}
 	if s.Revert == nil {
+		return
+	}
+	if s.Revert.Outcome == RevertAlready {
+		switch pr := s.Revert.PR; {
+		case pr.MergeCommit != "":
+			s.find(Info, "reverted-already", fmt.Sprintf("the branch does not hold what is undone any more: %s took it out, merged as %s", pr.URL, pr.MergeCommit.Short()), "")
+		case severity == Block:
+			s.find(Block, "reverted-already", noMergeKnown, buildTheTip)
+		default:
+			s.find(Info, "reverted-already", "the branch does not hold what is undone any more", "")
+		}
 		return
 	}
 	var files []string
@@ -342,12 +356,6 @@ func (r *run) due() time.Time { return r.entry.StartedAt.Add(r.World.Place.Follo
 func (r *run) revertRequest() RevertRequest {
 	f := r.World.Place.Followed
 	d := r.survey.dues()
-	var older []int
-	for _, f := range d.Replaces {
-		if f.PR != 0 && r.survey.Pulls[f.PR].State != PullClosed {
-			older = append(older, f.PR)
-		}
-	}
 	story := Story{Reason: r.plan.Reason, By: r.plan.By.User, Scope: r.plan.Scope, From: r.entry.From.Digest, Pushed: r.entry.From.PushedAt, Rollback: r.entry.ID}
 	if r.plan.Method != MethodRevert { // else it still runs, until this is merged and deployed
 		story.To, story.Until = r.entry.To.Digest, r.entry.StartedAt
@@ -359,7 +367,7 @@ func (r *run) revertRequest() RevertRequest {
 		}
 	}
 	return RevertRequest{
-		Range: d.Range, Known: known, Supersedes: older, Labels: f.Labels, Reviewers: f.Reviewers, Authors: true, CodeOwners: true, Draft: f.Draft, Rules: f.Rules,
+		Range: d.Range, Known: known, Supersedes: r.survey.supersedes(), Labels: f.Labels, Reviewers: f.Reviewers, Authors: true, CodeOwners: true, Draft: f.Draft, Rules: f.Rules,
 		Story: story,
 	}
 }

@@ -413,6 +413,21 @@ func (s *Survey) inspectRecord() {
 			s.find(Warn, "still-open", text, "to take that one back instead: rollback undo "+s.Request.Scope.flags())
 		}
 	}
+	if m := s.stranded(); m != nil {
+		word, remedy := "may still be open", "close it when this is done, or it undoes the code all the same"
+		switch s.Pulls[m.PR].State {
+		case PullOpen:
+			word = "is still open"
+			if s.Request.Act == ActRun && slices.Contains(s.supersedes(), m.PR) {
+				remedy = "the pull request of this rollback takes it in, and it is closed"
+			}
+		case PullMerged:
+			word, remedy = "is merged by now", "the next deploy ships that: find its build before you go on"
+		}
+		if s.Pulls[m.PR].State != PullClosed {
+			s.find(Warn, "revert-waits", fmt.Sprintf("its pull request %s %s", m.URL, word), remedy)
+		}
+	}
 	if names := s.strayed(); len(names) > 0 {
 		s.find(Info, "restart-again", fmt.Sprintf("%s restarted by it run something else than its target: they are restarted once more", plural(len(names), "pod", "pods")), "")
 	}

@@ -257,7 +257,7 @@ func TestFindings(t *testing.T) {
 		{"moved-on", "", func(w *world) { w.rolledBack(d, c, FailedState, time.Hour, nil) }, undo, ""},
 	}
 	var problems []string
-	covered := map[string][2]bool{"commits-unread": {true, true}, "no-right": {true, true}} // TestCommitsUnread, TestRights
+	covered := map[string][2]bool{"commits-unread": {true, true}, "no-right": {true, true}, "revert-waits": {true, true}} // TestCommitsUnread, TestRights, TestStrandedRevert
 	for _, tt := range tests {
 		name := tt.code + " " + string(tt.want)
 		wrong := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }

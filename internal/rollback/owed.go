@@ -100,6 +100,65 @@ func covers(line []Change, r, inner Range) bool {
 	return samePrefix(r.Good, inner.Good) || FindChange(undone, inner.Good) >= 0
 }
 
+// Needless are the debts that are over whose pull request, if it is still open, would take out of the branch what production
+// is to run, or bring back what it is not to.
+func (r Record) Needless() []FollowUp {
+	var list []FollowUp
+	for _, f := range r.Owed {
+		if f.Void != "" && f.PR != 0 && !f.Done {
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
+// stranded is the pull request of a rollback by revert that waited for its merge, where this act does not go on with it but
+// goes elsewhere or takes it back; nil where there is none.
+func (s *Survey) stranded() *Merge {
+	last := s.Record.Last
+	if last == nil || last.Kind != KindRollback || last.Method != MethodRevert || last.Merge.PR == 0 || last.Merge.Commit != "" {
+		return nil
+	}
+	switch {
+	case s.Abandoned != nil && s.Abandoned.ID == last.ID:
+	case s.Request.Act == ActUndo && s.Resume == nil:
+	default:
+		return nil
+	}
+	return &last.Merge
+}
+
+// supersedes are the pull requests whose whole work the revert of this act does as well.
+func (s *Survey) supersedes() []int {
+	d := s.dues()
+	var list []int
+	for _, f := range d.Replaces {
+		if f.PR != 0 && s.Pulls[f.PR].State != PullClosed {
+			list = append(list, f.PR)
+		}
+	}
+	if m := s.stranded(); m != nil && s.Pulls[m.PR].State != PullClosed && d.Known &&
+		covers(s.Changes, d.Range, Range{Good: s.Record.Last.To.Commit, Bad: s.Record.Last.From.Commit}) {
+		list = append(list, m.PR)
+	}
+	return list
+}
+
+// nextStranded is what to type about a pull request that nothing here will close.
+func (r *run) nextStranded() []string {
+	m := r.survey.stranded()
+	if m == nil {
+		return nil
+	}
+	switch state := r.survey.Pulls[m.PR].State; {
+	case state == PullClosed || r.owing != nil && slices.Contains(r.survey.supersedes(), m.PR):
+		return nil
+	case state == PullMerged:
+		return []string{"the revert pull request of the rollback that was given up is merged, and the next deploy ships it: look at " + m.URL}
+	}
+	return []string{"the revert pull request of the rollback that was given up is still open; close it, or it undoes the code all the same: " + m.URL}
+}
+
 // dues is what a rollback means for the branch: the range that its revert takes out, and what becomes of older debts.
 type dues struct {
 	Range Range
@@ -293,7 +352,7 @@ func (r *run) owe(list []FollowUp) []FollowUp {
 		if r.entry.State == Closed {
 			list = undone(list, r.entry.Undoes, id, r.due())
 		}
-	case r.entry.Kind != KindRollback || r.plan.Act != ActRun:
+	case r.entry.Kind != KindRollback || r.plan.Act != ActRun && r.plan.Act != ActRetag:
 	default:
 		d := r.survey.dues()
 		if due := r.debt(d); due != nil {
@@ -303,7 +362,7 @@ func (r *run) owe(list []FollowUp) []FollowUp {
 		for i := range list {
 			f := &list[i]
 			back := slices.ContainsFunc(d.Voids, func(v FollowUp) bool { return v.Rollback == f.Rollback && v.Kind == f.Kind && v.Of == f.Of })
-			if r.entry.State == Mitigated && back || r.settled(*f) {
+			if (r.entry.State == Mitigated || r.entry.State == TagMoved) && back || r.settled(*f) {
 				f.Void = id
 			}
 		}
@@ -323,6 +382,7 @@ func (r *run) debt(d dues) *FollowUp {
 		due.PR, due.URL, due.Done = r.entry.Merge.PR, r.entry.Merge.URL, true
 	case r.owing != nil:
 		due.PR, due.URL, due.Done = r.owing.due.PR, r.owing.due.URL, r.owing.due.Done
+	case r.plan.Act == ActRetag && r.tagged && d.Known && r.World.Place.Followed.Repo != "": // opened by hand, as the stages are
 	case !r.tagged || !r.plan.Does(StepFollowUp) && len(d.Replaces) == 0: // nothing moved, or nobody to open it
 		return nil
 	}
@@ -376,22 +436,31 @@ func (r *run) nextDebts(after []FollowUp) []string {
 				what = fmt.Sprintf("the merged #%d is still in the branch, and the next deploy ships what it brought back; revert it by %s", f.Of, by)
 			}
 			list = append(list, what+": "+f.Command(scope, r.plan.Reason))
-		case f.URL == "":
-			list = append(list, fmt.Sprintf("%s is still owed, by %s: %s", f, by, f.Command(scope, r.plan.Reason)))
-		case state == PullClosed:
-			list = append(list, fmt.Sprintf("%s is owed again, by %s; reopen its pull request: %s", f, by, f.URL))
 		default:
-			list = append(list, fmt.Sprintf("%s is still owed, by %s; merge %s", f, by, f.URL))
+			list = append(list, r.stillOwed(f, r.plan.Reason))
 		}
 	}
 	return list
 }
 
+// stillOwed is what to type about a debt that stands.
+func (r *run) stillOwed(f FollowUp, reason string) string {
+	by := f.Due.UTC().Format("15:04 UTC")
+	switch {
+	case f.URL == "":
+		return fmt.Sprintf("%s is still owed, by %s: %s", f, by, f.Command(r.plan.Scope, reason))
+	case r.survey.Pulls[f.PR].State == PullClosed:
+		return fmt.Sprintf("%s is owed again, by %s; reopen its pull request: %s", f, by, f.URL)
+	}
+	return fmt.Sprintf("%s is still owed, by %s; merge %s", f, by, f.URL)
+}
+
 // inspectOwed says what is owed from before, and what this rollback makes of it.
 func (s *Survey) inspectOwed() {
-	if s.Request.Act != ActRun && s.Request.Act != ActUndo || s.Target.Digest == "" {
+	if s.Request.Act != ActRun && s.Request.Act != ActRetag && s.Request.Act != ActUndo || s.Target.Digest == "" {
 		return
 	}
+	rolls := s.Request.Act != ActUndo
 	if s.owedErr != nil {
 		s.find(Info, "owed-unread", "whether the pull requests that are owed are merged could not be read: "+s.owedErr.Error(), "")
 	}
@@ -409,9 +478,9 @@ func (s *Survey) inspectOwed() {
 		text := strings.TrimSpace(fmt.Sprintf("%s is owed%s, %s %s", f, who, when, f.URL))
 		switch {
 		case s.Resume != nil && f.Rollback == s.Resume.ID || s.Request.Act == ActUndo && s.Record.Last != nil && f.Rollback == s.Record.Last.ID:
-		case s.Request.Act == ActRun && in(d.Replaces, f):
+		case rolls && in(d.Replaces, f):
 			s.find(Info, "owed", text+": the pull request of this rollback takes it in", "")
-		case s.Request.Act == ActRun && in(d.Voids, f):
+		case rolls && in(d.Voids, f):
 			s.find(Info, "owed", text+": it is not any more, once this is done", "")
 		default:
 			s.find(Warn, "owed", text+"; this does not change that", "")

@@ -225,7 +225,7 @@ func (s *Survey) strayed() []string {
 // the act would fail, or touch something else than was configured.
 func acceptable(code string) bool {
 	switch code {
-	case "locked", "account", "tag-immutable", "target-archived", "target-gone", "no-workload", "no-forge", "no-range", "not-on-branch", "no-right", "builds-unread":
+	case "locked", "account", "tag-immutable", "target-archived", "target-gone", "no-workload", "no-forge", "no-range", "not-on-branch", "reverted-already", "no-right", "builds-unread":
 		return false
 	}
 	return true

@@ -816,11 +816,28 @@ func (r *run) nextDone() []string {
 	scope := r.plan.Scope.flags()
 	switch r.plan.Act {
 	case ActRetag:
-		return []string{"rollback restart " + scope, "rollback verify " + scope}
+		next := []string{"rollback restart " + scope, "rollback verify " + scope}
+		owed := r.owe(r.survey.Record.Owed)
+		for _, f := range (Record{Owed: owed}).Open() {
+			if f.Rollback == r.entry.ID {
+				next = append(next, fmt.Sprintf("the code is owed, by %s: %s", f.Due.UTC().Format("15:04 UTC"), f.Command(r.plan.Scope, r.plan.Reason)))
+			}
+		}
+		return slices.Concat(next, r.nextDebts(owed), r.nextStranded())
+	case ActVerify:
+		var next []string
+		for _, f := range (Record{Owed: r.survey.Record.Owed}).Open() {
+			reason := "the rollback"
+			if last := r.survey.Record.Last; last != nil && last.Reason != "" {
+				reason = last.Reason
+			}
+			next = append(next, r.stillOwed(f, reason))
+		}
+		return next
 	case ActRestart:
 		return []string{"rollback verify " + scope}
 	case ActUndo:
-		return r.nextDebts(r.owe(r.survey.Record.Owed))
+		return slices.Concat(r.nextDebts(r.owe(r.survey.Record.Owed)), r.nextStranded())
 	case ActRun:
 		if len(r.plan.Steps) <= 1 {
 			return nil
@@ -834,7 +851,7 @@ func (r *run) nextDone() []string {
 		default:
 			next = []string{"revert the commit in Git within the hour: the next merge ships the bad code again"}
 		}
-		return slices.Concat(next, r.nextDebts(r.owe(r.survey.Record.Owed)), []string{"to take this back: rollback undo " + scope})
+		return slices.Concat(next, r.nextDebts(r.owe(r.survey.Record.Owed)), r.nextStranded(), []string{"to take this back: rollback undo " + scope})
 	}
 	return nil
 }

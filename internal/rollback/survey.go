@@ -361,13 +361,17 @@ func Look(ctx context.Context, w World, req Request, now time.Time) (*Survey, er
 // askDebts asks the forge what became of the pull requests that the record's debts name: somebody may have merged one
 // without telling the record. An answer that does not come leaves a debt as the record has it.
 func (s *Survey) askDebts(ctx context.Context, w World) {
-	if w.PullRequests == nil || s.forgeSilent != nil || s.Request.Act != ActRun && s.Request.Act != ActUndo {
+	if w.PullRequests == nil || s.forgeSilent != nil || s.Request.Act == ActLook || s.Request.Act == ActRestart {
 		return
 	}
 	brief, cancel := context.WithTimeout(ctx, asideLimit)
 	defer cancel()
 	var err error
-	if s.Pulls, err = PullsOf(brief, w.PullRequests, s.Record.Owed); err != nil && ctx.Err() == nil {
+	ask := s.Record.Owed
+	if m := s.stranded(); m != nil {
+		ask = append(slices.Clone(ask), FollowUp{PR: m.PR})
+	}
+	if s.Pulls, err = PullsOf(brief, w.PullRequests, ask); err != nil && ctx.Err() == nil {
 		s.owedErr = err
 	}
 	s.Record.Owed = Paid(s.Record.Owed, s.Pulls)

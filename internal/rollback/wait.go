@@ -442,6 +442,10 @@ func lives(obs []Observation) map[string]string {
 func (r *run) verifyExit() Exit { return Unverified }
 
 func (r *run) wrongDigest(pr Proof) error {
+	if last := r.survey.Record.Last; r.plan.Act == ActVerify && last != nil && last.State == TagMoved {
+		return &Error{Exit: r.verifyExit(), What: fmt.Sprintf("%s does not run the target %s: %s", pr.Workload, r.survey.Target.Digest.Short(), pr.Wrong),
+			Next: []string{"the tag was moved and no pod restarted since: rollback restart " + r.plan.Scope.flags()}}
+	}
 	return &Error{Exit: r.verifyExit(), What: fmt.Sprintf("%s does not run the target %s: %s", pr.Workload, r.survey.Target.Digest.Short(), pr.Wrong),
 		Next: []string{"a node-local mirror, a pull-through cache or another push of the tag can do that: compare with rollback status " + r.plan.Scope.flags() + ", then run again"}}
 }
