@@ -201,8 +201,15 @@ func (e *Env) examineRegistry(ctx context.Context, s config.Scoped, want needs) 
 	wg.Wait()
 	seen := map[string]bool{}
 	for _, err := range errs {
-		if err != nil && !seen[err.Error()] {
-			seen[err.Error()] = true
+		if err == nil {
+			continue
+		}
+		what := err.Error()
+		if rollback.KindOf(err) == rollback.Expired { // the same credentials, whatever was asked with them
+			what = string(rollback.Expired) + rollback.FixOf(err)
+		}
+		if !seen[what] {
+			seen[what] = true
 			list = append(list, failing("registry", err))
 		}
 	}
@@ -271,14 +278,20 @@ func (e *Env) examineCluster(ctx context.Context, s config.Scoped, want needs) (
 	if err != nil {
 		return append(list, failing("cluster", err)), commands
 	}
-	var users []string
+	var users, images []string // whose image is told once
 	for _, w := range inv.Workloads {
 		for _, ct := range w.Containers {
 			if ref, err := rollback.ParseReference(ct.Image); err == nil && ref.Repository == s.Image {
-				users = append(users, w.Ref.String()+" ("+ct.Image+")")
+				if n := len(images); n > 0 && images[n-1] != ct.Image {
+					users[n-1] += " (" + images[n-1] + ")"
+				}
+				users, images = append(users, w.Ref.String()), append(images, ct.Image)
 				break
 			}
 		}
+	}
+	if n := len(users); n > 0 {
+		users[n-1] += " (" + images[n-1] + ")"
 	}
 	if len(users) == 0 {
 		add("cluster", "warn", fmt.Sprintf("nothing in namespace %s uses the image %s", s.Namespace, s.Image), "check image and namespace")
@@ -294,6 +307,10 @@ func (e *Env) examineCluster(ctx context.Context, s config.Scoped, want needs) (
 			add("record", "ok", "no rollback of "+s.Scope.String()+" is recorded yet", "")
 		default:
 			add("record", "ok", fmt.Sprintf("last: %s %s, %s", rec.Last.Kind, rec.Last.ID, rec.Last.State), "")
+		}
+		if l, now := rec.Lock, time.Now(); err == nil && l != nil && now.Before(l.ExpiresAt) {
+			add("record", "warn", fmt.Sprintf("%s is locked by %s on %s since %s: %s", s.Scope, rollback.Printable(l.Holder.User), rollback.Printable(l.Holder.Host), rollback.Span(now.Sub(l.TakenAt)), rollback.Printable(l.Reason)),
+				"what is done there: rollback status "+scopeFlagsText(s.Scope))
 		}
 	}
 	return list, commands
@@ -407,7 +424,11 @@ func (e *Env) examineForge(ctx context.Context, s config.Scoped, want needs) (li
 		return append(list, failing("github", err))
 	}
 	if forge == nil {
-		add("warn", "not asked: "+why+"; no titles and authors, no revert pull request, no --method revert", "set repo in rollback.yaml, and the token in "+s.GitHub.TokenEnv)
+		fix := "set repo in rollback.yaml, and the token in " + s.GitHub.TokenEnv
+		if s.Repo != "" {
+			fix = "put the token into " + s.GitHub.TokenEnv
+		}
+		add("warn", "not asked: "+why+"; no titles and authors, no revert pull request, no --method revert", fix)
 		return list
 	}
 	defer forge.Close()
@@ -428,9 +449,14 @@ func (e *Env) examineForge(ctx context.Context, s config.Scoped, want needs) (li
 	return list
 }
 
-// examineController looks at Jenkins itself. The controller is nil where nothing more can be asked.
-func (e *Env) examineController(ctx context.Context, s config.Scoped) (controller *jenkins.Controller, list []checkup) {
+// examineController looks at Jenkins itself. The controller is nil where nothing more can be asked. Like GitHub's, a token of
+// Jenkins that is not there is a warning, unless Jenkins is needed: a rollback by tag works without.
+func (e *Env) examineController(ctx context.Context, s config.Scoped, needed bool) (controller *jenkins.Controller, list []checkup) {
 	add := func(status, text, fix string) { list = append(list, checkup{"jenkins", status, text, fix}) }
+	if secret := s.Jenkins.Secret(); !needed && s.Jenkins.URL != "" && e.Getenv(secret) == "" {
+		add("warn", "not asked: "+secret+" is not set; deployments in flight are not seen, and --method revert cannot follow the build", "put it into "+secret+"; an API token is made on the user's page in Jenkins, under Security")
+		return nil, list
+	}
 	controller, err := e.jenkinsOf(s)
 	if err != nil {
 		return nil, append(list, failing("jenkins", err))
@@ -453,7 +479,7 @@ func (e *Env) examineController(ctx context.Context, s config.Scoped) (controlle
 
 // examineRollbackJob looks at what trigger needs: the job that rolls back, with its parameters, and the right to start it.
 func (e *Env) examineRollbackJob(ctx context.Context, s config.Scoped) (list []checkup) {
-	controller, list := e.examineController(ctx, s)
+	controller, list := e.examineController(ctx, s, true)
 	if controller == nil {
 		return list
 	}
@@ -492,7 +518,7 @@ func (e *Env) examineRollbackJob(ctx context.Context, s config.Scoped) (list []c
 
 // examineJenkins looks at the controller and at the job that deploys.
 func (e *Env) examineJenkins(ctx context.Context, s config.Scoped) (list []checkup) {
-	controller, list := e.examineController(ctx, s)
+	controller, list := e.examineController(ctx, s, false)
 	if controller == nil {
 		return list
 	}

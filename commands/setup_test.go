@@ -68,10 +68,16 @@ func TestDoctor(t *testing.T) {
 	if strings.Contains(r.stdout, "✗") {
 		t.Errorf("%s", r)
 	}
-	r.wantText(t, "✔ registry", "✔ cluster", "✔ record", "✔ journal", "uses the image: deployment/payments", "statefulset/payments-worker", "ecr:PutImage cannot be checked without writing")
+	r.wantText(t, "✔ registry", "✔ cluster", "✔ record", "✔ journal", "uses the image: deployment/payments, ", "statefulset/payments-worker", "ecr:PutImage cannot be checked without writing")
 	report := decoded[doctorReport](t, n.do(call{args: scoped("doctor", "--json")}).wantExit(t, 0))
 	if report.SchemaVersion != doctorVersion || len(report.Checks) < 8 || len(report.Settings) == 0 {
 		t.Errorf("%+v", report)
+	}
+
+	n.do(call{args: scoped("doctor", "--cluster-context", "staging")}).wantExit(t, rollback.Failed).wantText(t, `✗ cluster       no context "staging"`, "→ set cluster.context in rollback.yaml to one that is there")
+	none := n.do(call{args: scoped("doctor"), env: []string{"AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY="}}).wantExit(t, rollback.Failed)
+	if c := strings.Count(none.stdout, "✗ registry"); c != 1 {
+		t.Errorf("the same credentials are missing %d times\n%s", c, none)
 	}
 
 	// One failure hides no other.
@@ -104,6 +110,8 @@ func TestDoctorForgeAndBuilds(t *testing.T) {
 
 	n := newNight(t, demo.Options{Code: true})
 	n.do(call{args: scoped("doctor")}).wantExit(t, 0).wantText(t, "✔ github        acme/payments as ", "main is at "+n.bad().Commit[:7], "✔ jenkins       Jenkins 2.", "✔ jenkins       the job deploy/payments, ")
+	n.do(call{args: scoped("doctor"), env: []string{"GITHUB_TOKEN=", "JENKINS_TOKEN="}}).wantExit(t, 0).wantText(t, "! github        not asked: GITHUB_TOKEN is not set", "→ put the token into GITHUB_TOKEN\n",
+		"! jenkins       not asked: JENKINS_TOKEN is not set", "→ put it into JENKINS_TOKEN;")
 	wrong := []string{"GITHUB_TOKEN=ghp_wrongwrongwrongwrongwrongwrongwrong", "JENKINS_TOKEN=wrongwrongwrongwrong"}
 	bad := n.do(call{args: scoped("doctor"), env: wrong}).wantExit(t, rollback.Failed).wantText(t, "✗ github ", "check GITHUB_TOKEN", "✗ jenkins ", "renew the API token", "2 checks failed")
 	wantNoSecret(t, bad, "ghp_wrongwrongwrongwrongwrongwrongwrong", "wrongwrongwrongwrong")

@@ -173,7 +173,9 @@ func byContext(c Config) (connection, error) {
 	case c.Context == "":
 		return connection{}, rollback.UsageErrorf("no cluster context given (the kubeconfig's current context is never assumed): %s %s", where, has)
 	case !slices.Contains(names, c.Context):
-		return connection{}, rollback.UsageErrorf("no context %q: %s %s", c.Context, where, has)
+		none := rollback.UsageErrorf("no context %q: %s %s", c.Context, where, has).(*rollback.Error)
+		none.Next = []string{"set cluster.context in rollback.yaml to one that is there, or make it: aws eks update-kubeconfig --name CLUSTER --alias " + c.Context}
+		return connection{}, none
 	}
 	// client-go's own words for these lead astray ("try setting KUBERNETES_MASTER").
 	in := kubeconfig.Contexts[c.Context]
