@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -31,7 +32,11 @@ func (e *Env) demoCommand() *cli.Command {
 			}
 			method := e.text(c, optMethod)
 			if method != "" && method != rollback.MethodRetag && method != rollback.MethodRevert {
-				return rollback.UsageErrorf("--method %q: want retag or revert", method)
+				from := "--method"
+				if !c.IsSet(optMethod.name) {
+					from = optMethod.env()
+				}
+				return rollback.UsageErrorf("%s %q: want retag or revert", from, method)
 			}
 			return e.demo(c.Context, serve, method == rollback.MethodRevert)
 		},
@@ -108,7 +113,9 @@ func (e *Env) demo(ctx context.Context, serve, byRevert bool) (err error) {
 		return err
 	}
 	p.line("\n" + p.green("✔ ") + fmt.Sprintf("rolled back and undone in %.1f s, both proven by digest.", time.Since(begun).Seconds()))
-	p.line("  Yours next: rollback init, then rollback doctor. To play in this world: rollback demo --serve")
+	p.line("  To play in this world: rollback demo --serve. Yours next (in a clone, make build makes ./rollback):")
+	p.line("    rollback init")
+	p.line("    rollback doctor --service payments --environment prod")
 	return nil
 }
 
@@ -198,27 +205,55 @@ func (e *Env) within(ctx context.Context, w *demo.World, args ...string) error {
 
 // demoServe keeps the world up for somebody to play with.
 func (e *Env) demoServe(ctx context.Context, p *printer, w *demo.World) error {
+	file, err := e.demoEnv(w)
+	if err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
 	p.line(p.bold("The loopback world is up.") + " In another terminal:")
 	p.line("")
+	p.line("  . " + shellQuote(file))
+	for _, hint := range [][2]string{
+		{"rollback status --environment prod", "what runs"},
+		{"rollback run --service payments --environment prod", "go back, and owe the revert"},
+		{"rollback trigger --service payments --environment prod", "the same by a job in Jenkins, which asks for approval"},
+		{"rollback jobs apply --dry-run", "what it would write: such a job for each service; without --dry-run it makes them"},
+		{"merge 5", "merge pull request #5 of payments; its link shows nothing in a browser"},
+	} {
+		p.line(fmt.Sprintf("  %-55s # %s", hint[0], hint[1]))
+	}
+	p.line("")
+	p.line("^C ends it and removes everything.")
+	<-ctx.Done()
+	return nil
+}
+
+// demoEnv writes what leads a shell into the world to a file in the world's directory: the variables, and this program, which is
+// on nobody's PATH where it was started by go run. The keys in it are the loopback world's own and open nothing else.
+func (e *Env) demoEnv(w *demo.World) (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(w.Dir, "bin")
+	if err := os.Mkdir(bin, 0o700); err != nil {
+		return "", err
+	}
+	if err := os.Symlink(self, filepath.Join(bin, "rollback")); err != nil {
+		return "", err
+	}
 	base := map[string]bool{}
 	for _, kv := range e.Environ {
 		base[kv] = true
 	}
 	list := slices.DeleteFunc(w.Env(e.Environ), func(kv string) bool { return base[kv] || strings.HasPrefix(kv, "ROLLBACK_USER=") })
 	slices.Sort(list)
-	plain := *p
-	plain.redact = func(s string) string { return s } // the loopback world's own keys; they open nothing else
+	var b strings.Builder
 	for _, kv := range list {
 		k, v, _ := strings.Cut(kv, "=")
-		plain.line("  export " + k + "=" + shellQuote(v))
+		b.WriteString("export " + k + "=" + shellQuote(v) + "\n")
 	}
-	p.line("")
-	p.line("  rollback status --environment prod")
-	p.line("  rollback run --service payments --environment prod")
-	p.line("  rollback trigger --service payments --environment prod   the same by a job in Jenkins, which asks for approval")
-	p.line("  rollback jobs apply                                      make such a job for each service; --dry-run shows what it would write")
-	p.line("")
-	p.line("^C ends it and removes everything.")
-	<-ctx.Done()
-	return nil
+	b.WriteString("export PATH=" + shellQuote(bin) + ":\"$PATH\"\n")
+	b.WriteString("merge() { curl -sS -X PUT -H \"Authorization: Bearer $GITHUB_TOKEN\" -d '{\"merge_method\":\"squash\"}' " + w.GitHubURL + "/api/v3/repos/acme/payments/pulls/\"$1\"/merge; echo; }\n")
+	file := filepath.Join(w.Dir, "env")
+	return file, os.WriteFile(file, []byte(b.String()), 0o600)
 }
