@@ -36,6 +36,7 @@ type Env struct {
 	Version, Commit, Date string
 
 	redactor *redact.Redactor
+	typing   typing // what was typed, for the commands that are printed
 	// unwritten is why standard output lacks something that was to be there.
 	unwritten error
 }
@@ -87,6 +88,9 @@ func (e *Env) Getenv(key string) string {
 func Main(ctx context.Context, env *Env, args []string) int {
 	env.redactor = redact.New(env.Environ)
 	err := env.invoke(ctx, newApp(env), args)
+	if re := (*rollback.Error)(nil); errors.As(err, &re) {
+		re.Next = env.typing.carryAll(re.Next)
+	}
 	if err != nil {
 		env.explain(err)
 	}

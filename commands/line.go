@@ -117,6 +117,7 @@ func (e *Env) invokeCommand(root *cli.Context, chain []*cli.Command, args []stri
 	if err := alias(c.Flags, set); err != nil {
 		return usageError(nameOf(chain), c.Flags, err)
 	}
+	e.typing = e.typed(ctx, set)
 	err = c.Action(ctx)
 	if err == nil && e.unwritten != nil && c.Category != act { // what an act has done counts, not what was printed of it
 		return &rollback.Error{Exit: rollback.Failed, What: "standard output could not be written", Err: e.unwritten, Production: rollback.NotChanged}

@@ -70,7 +70,7 @@ func (e *Env) leave(path string, o *outcome, err error) error {
 		message = err.Error()
 		var re *rollback.Error
 		if errors.As(err, &re) {
-			production, next = re.Production, re.Next
+			production, next = re.Production, e.typing.carryAll(re.Next)
 		}
 	}
 	kv := append([]record.KV{

@@ -239,6 +239,7 @@ func (e *Env) perform(c *cli.Context, t task) (err error) {
 		return lookFailed(c.Context, err)
 	}
 	plan := rollback.Draw(survey, rollback.NewID(now))
+	e.typing.carryPlan(plan)
 	if saved != nil {
 		if moved := saved.Basis.Moved(plan.Basis); len(moved) > 0 {
 			return &rollback.Error{Exit: rollback.Refused, What: "the world has moved since the plan was made: " + strings.Join(moved, "; "),
@@ -302,6 +303,7 @@ func (e *Env) perform(c *cli.Context, t task) (err error) {
 	if res == nil {
 		return err
 	}
+	res.Next = e.typing.carryAll(res.Next)
 	path := ""
 	if journal != nil && journal.Written() {
 		path = journal.Path()
@@ -353,7 +355,7 @@ func (e *Env) showPlan(t task, plan *rollback.Plan, now time.Time) error {
 		p.card(plan, now)
 	}
 	if t.out != "" && !e.onJenkins() { // there the library runs it
-		e.printer().line("plan written: rollback run " + scopeFlagsText(plan.Scope) + " --plan " + shellQuote(t.out))
+		e.printer().line(e.typing.carry("plan written: rollback run " + scopeFlagsText(plan.Scope) + " --plan " + shellQuote(t.out)))
 	}
 	return plan.Refusal()
 }

@@ -275,7 +275,7 @@ func (e *Env) askDebts(ctx context.Context, file *config.File, given config.Give
 					if s.Last != nil {
 						reason = s.Last.Reason
 					}
-					o.Next = f.Command(scope, reason)
+					o.Next = e.typing.carry(f.Command(scope, reason))
 				}
 				s.Owed = append(s.Owed, o)
 			}
@@ -502,8 +502,8 @@ func (e *Env) printStatus(r *statusReport) {
 	p.table(head, rows)
 	for _, s := range r.Services {
 		if other := s.overtaken(); other != "" {
-			e.printer().line(fmt.Sprintf("! %s: runs %s, which is not what the rollback brought: something else was deployed since. If that is bad, too: rollback plan %s",
-				s.Service, other, scopeFlagsText(rollback.Scope{Service: s.Service, Environment: r.Environment})))
+			e.printer().line(e.typing.carry(fmt.Sprintf("! %s: runs %s, which is not what the rollback brought: something else was deployed since. If that is bad, too: rollback plan %s",
+				s.Service, other, scopeFlagsText(rollback.Scope{Service: s.Service, Environment: r.Environment}))))
 		}
 		for _, f := range s.Owed {
 			switch {
