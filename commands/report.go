@@ -83,7 +83,11 @@ func ended(p *printer, s rollback.Step, st rollback.StepState, text string, bega
 		words = append(words, "pending")
 	case rollback.StepFailed:
 		mark = p.red("✗")
-		words = append(words, "failed")
+		end := "failed"
+		if st.Detail == rollback.ErrInterrupted.Error() {
+			end = st.Detail
+		}
+		words = append(words, end)
 	default:
 		if text == "" && st.Detail == "" {
 			words = append(words, "done")
@@ -117,9 +121,22 @@ func (l *lines) Progress(list []rollback.Progress) {
 	}
 	var parts []string
 	for _, p := range list {
-		parts = append(parts, fmt.Sprintf("%s %d of %d ready", p.Workload, p.Ready, p.Desired))
+		part := fmt.Sprintf("%s %d of %d ready", p.Workload, p.Ready, p.Desired)
+		if left := settling(p); left != "" {
+			part += ", " + left
+		}
+		parts = append(parts, part)
 	}
 	l.say("◎ still waiting: " + strings.Join(parts, ", "))
+}
+
+// settling is how long the pods still have to stay ready, "" where that is not what is waited for.
+func settling(p rollback.Progress) string {
+	left := time.Until(p.Until)
+	if p.Until.IsZero() || left < time.Second {
+		return ""
+	}
+	return "to stay so for " + rollback.Span(left)
 }
 
 func (l *lines) Note(text string) {
@@ -194,8 +211,12 @@ func (l *live) bar(p rollback.Progress, longest int) string {
 		name = name[:longest-1] + "…"
 	}
 	line := fmt.Sprintf("  %-*s %s %s", longest, name, l.p.green(bar), counts)
-	if room := width - longest - size - len(counts) - 6; room >= 8 && p.Note != "" {
-		line += "  " + l.p.dim(clip(p.Note, room))
+	note := p.Note
+	if note == "" {
+		note = settling(p)
+	}
+	if room := width - longest - size - len(counts) - 6; room >= 8 && note != "" {
+		line += "  " + l.p.dim(clip(note, room))
 	}
 	return line
 }

@@ -379,6 +379,9 @@ func (e *Env) wait(c *cli.Context) (time.Duration, error) {
 	}
 }
 
+// noReason is said where nothing was typed.
+const noReason = "It cannot be left out: the record, the revert and whoever meets the lock say why."
+
 // askReason makes sure that there is a reason where something changes: from the flag, or typed on a terminal.
 func (e *Env) askReason(ctx context.Context, t task, req *rollback.Request) error {
 	if t.dry || t.act == rollback.ActVerify || req.Reason != "" {
@@ -397,7 +400,9 @@ func (e *Env) askReason(ctx context.Context, t task, req *rollback.Request) erro
 		if err != nil {
 			return err
 		}
-		req.Reason = answer
+		if req.Reason = answer; answer == "" {
+			fmt.Fprintln(e.Stderr, noReason)
+		}
 	}
 	return nil
 }

@@ -141,7 +141,7 @@ func TestTerminal(t *testing.T) {
 		{name: "^C at the question", confirm: true, args: withReason, dialogue: []string{"Type payments", "\x03"}, code: rollback.Refused, says: []string{"not confirmed", "production: not changed"}},
 		{name: "yes", args: withReason, dialogue: []string{"? [y/N] ", "YES\n"}},
 		{name: "enter", args: withReason, dialogue: []string{"[y/N] ", "\n"}, code: rollback.Refused, says: []string{"not confirmed"}},
-		{name: "the reason is asked for", args: scoped("run"), dialogue: []string{"Reason, for the record: ", "\n", "record: Reason, for the record: ", "amounts\n", "[y/N] ", "y\n"}, says: []string{"reason    amounts"}},
+		{name: "the reason is asked for", args: scoped("run"), dialogue: []string{"Reason, for the record: ", "\n", "record: Reason, for the record: ", "amounts\n", "[y/N] ", "y\n"}, says: []string{"record: \nIt cannot be left out: ", "reason    amounts"}},
 		{name: "no colours", args: withReason, env: []string{"NO_COLOR=1"}, dialogue: []string{"[y/N] ", "y\n"}, not: []string{"\x1b[32m", "\x1b[1m", "\x1b[2m"}},
 		{name: "a dumb terminal is none", args: withReason, env: []string{"TERM=dumb"}, code: rollback.Usage, says: []string{"there is no terminal to ask on"}, not: []string{"\x1b"}},
 		{name: "an unsafe plan is not asked about", args: scoped("undo", "--reason", "x"), code: rollback.Refused, not: []string{"[y/N]"}},
@@ -262,6 +262,9 @@ func TestInterruptedByHand(t *testing.T) {
 	term, p := n.sit(call{args: theRun()})
 	term.types("► rollout", "\x03")
 	r := term.end(p).wantExit(t, rollback.Unverified)
+	if i := strings.Index(uncoloured(r.stderr), "✗ rollout"); i < 0 || !strings.Contains(strings.SplitN(uncoloured(r.stderr)[i:], "\n", 2)[0], "serve: interrupted") {
+		t.Errorf("a step that was interrupted is said to have failed:\n%s", r)
+	}
 	r.wantText(t, "interrupted", "production: changed, not verified", "the same command goes on where this one stopped: rollback run --service payments --environment prod --to "+n.good().Digest)
 	// The terminal has echoed ^C where the cursor was: what is drawn after it begins in the first column all the same.
 	if i := strings.LastIndex(r.stderr, "^C"); i < 0 || !strings.HasPrefix(r.stderr[i:], "^C\r\x1b[") && !strings.HasPrefix(r.stderr[i:], "^C\x1b[2A\r\x1b[J") {
@@ -338,6 +341,27 @@ func TestBarsFit(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// While the pods only have to stay ready, a bar and a build log say for how long yet.
+func TestSettling(t *testing.T) {
+	t.Parallel()
+	var bars, log strings.Builder
+	list := []rollback.Progress{{Workload: rollback.Ref{Kind: "Deployment", Name: "payments"}, Ready: 3, New: 3, Desired: 3, Done: true, Until: time.Now().Add(time.Hour)}}
+	plain := func(s string) string { return s }
+	newLive(&printer{w: &bars, redact: plain}, func() int { return 80 }).Progress(list)
+	l := newLines(&printer{w: &log, redact: plain})
+	l.spoke = time.Now().Add(-time.Hour)
+	l.Progress(list)
+	for _, text := range []string{bars.String(), log.String()} {
+		if !strings.Contains(text, "to stay so for 59m") {
+			t.Errorf("%q", text)
+		}
+	}
+	list[0].Until = time.Now()
+	if left := settling(list[0]); left != "" {
+		t.Errorf("%q, and it is over", left)
 	}
 }
 

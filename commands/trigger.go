@@ -140,7 +140,9 @@ func (t *trigger) askReason() error {
 		if err != nil {
 			return err
 		}
-		t.values[name] = text
+		if t.values[name] = text; text == "" {
+			t.screen.line(noReason)
+		}
 	}
 	return nil
 }

@@ -54,6 +54,8 @@ type Progress struct {
 	Old      int // pods still to go
 	Note     string
 	Done     bool
+	// Until is how long the pods must stay as they are; the zero time while that is not what is waited for.
+	Until time.Time
 }
 
 // Limits bound a run in time.

@@ -358,10 +358,15 @@ func (r *run) verify(ctx context.Context) (Outcome, string, error) {
 			}
 		}
 		before = after
+		if missing != "" {
+			since, due, tagErr = time.Time{}, time.Time{}, errNotRead
+		} else if since.IsZero() || flapped {
+			since, due, tagErr = now, now.Add(r.Limits.Settle), errNotRead // what was read of the tag is old
+		}
 		if r.Report != nil {
 			var progress []Progress
 			for _, o := range obs {
-				p := Progress{Workload: o.Workload.Ref, Desired: o.Workload.Rollout.Desired, Done: missing == ""}
+				p := Progress{Workload: o.Workload.Ref, Desired: o.Workload.Rollout.Desired, Done: missing == "", Until: due}
 				for _, pod := range o.Pods {
 					if !pod.Terminating {
 						p.New++
@@ -374,14 +379,7 @@ func (r *run) verify(ctx context.Context) (Outcome, string, error) {
 			}
 			r.Report.Progress(progress)
 		}
-		if missing != "" {
-			since, due, tagErr = time.Time{}, time.Time{}, errNotRead
-			return false, nil
-		}
-		if since.IsZero() || flapped {
-			since, due, tagErr = now, now.Add(r.Limits.Settle), errNotRead // what was read of the tag is old
-		}
-		return now.Sub(since) >= r.Limits.Settle, nil
+		return missing == "" && now.Sub(since) >= r.Limits.Settle, nil
 	})
 	if errors.Is(err, errDeadline) {
 		if missing == "" {

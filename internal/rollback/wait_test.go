@@ -102,3 +102,27 @@ func TestDeadlineCutsALook(t *testing.T) {
 		})
 	}
 }
+
+// Whoever waits for the pods to stay as they are is told until when.
+func TestSettleIsTold(t *testing.T) {
+	in(t, func(t *testing.T, w *world) {
+		p := w.process("ann")
+		p.limits.Settle = 40 * time.Second
+		mustRun(t, p, Request{Act: ActRun, To: Previous})
+		var until []time.Time
+		for _, x := range p.progress {
+			if !x.Until.IsZero() && !x.Done {
+				t.Errorf("to be waited for before it is right: %+v", x)
+			}
+			if !x.Until.IsZero() {
+				until = append(until, x.Until)
+			}
+		}
+		if len(until) < 20 { // a look every two seconds
+			t.Fatalf("told %d times", len(until))
+		}
+		if ended := p.lasted; !until[0].Equal(until[len(until)-1]) || ended.Before(until[0]) {
+			t.Errorf("told %s and at last %s, ended at %s", until[0], until[len(until)-1], ended)
+		}
+	})
+}

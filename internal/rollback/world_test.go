@@ -414,18 +414,19 @@ func (k faultKind) String() string {
 
 // process is one run of the program.
 type process struct {
-	w       *world
-	by      Actor
-	n       int
-	calls   []called
-	faults  []*fault
-	dead    bool
-	stop    context.CancelCauseFunc
-	journal []Event
-	notes   []string
-	steps   []StepState
-	limits  Limits
-	watcher Watcher
+	w        *world
+	by       Actor
+	n        int
+	calls    []called
+	faults   []*fault
+	dead     bool
+	stop     context.CancelCauseFunc
+	journal  []Event
+	notes    []string
+	progress []Progress
+	steps    []StepState
+	limits   Limits
+	watcher  Watcher
 	// knowsDead tells whether a dead process is recognised at once.
 	knowsDead bool
 	ended     map[string]bool
@@ -599,8 +600,8 @@ func (p *process) Step(_ Step, st StepState) {
 		p.steps = append(p.steps, st)
 	}
 }
-func (p *process) Progress([]Progress) {}
-func (p *process) Note(text string)    { p.notes = append(p.notes, text) }
+func (p *process) Progress(list []Progress) { p.progress = append(p.progress, list...) }
+func (p *process) Note(text string)         { p.notes = append(p.notes, text) }
 
 type journalPort struct{ p *process }
 
