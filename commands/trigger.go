@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"os/signal"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -208,7 +209,22 @@ func (t *trigger) again() string {
 	return text
 }
 
-func (t *trigger) status() string { return "rollback status " + scopeFlagsText(t.scope) }
+func (t *trigger) status() string { return fromHere("rollback status " + scopeFlagsText(t.scope)) }
+
+var (
+	undoCommand  = regexp.MustCompile(`\brollback undo (--service \S+ --environment \S+)`)
+	otherCommand = regexp.MustCompile(`\brollback (status|candidates|plan|run|verify|retag|restart|undo|doctor) --`)
+)
+
+// fromHere is a command to type next, for somebody who may have no access to the cluster: the job undoes as well, and what there is
+// no job for is labelled.
+func fromHere(next string) string {
+	next = undoCommand.ReplaceAllString(next, "rollback trigger $1 --method undo")
+	if otherCommand.MatchString(next) {
+		next += "  # with access to the cluster"
+	}
+	return next
+}
 
 // run starts the build, or finds the one that an earlier call started, and follows it.
 func (t *trigger) run(ctx context.Context) error {

@@ -94,6 +94,9 @@ func (t *trigger) ended(b rollback.Build, l remains, waiting bool) error {
 			return fail(rollback.Unverified, fmt.Sprintf("%s; its record says exit %s: %s", how, kv["exit"], kv["message"]), cmp.Or(kv["production"], "not known"))
 		}
 		next := slices.DeleteFunc(strings.Split(kv["next"], " | "), func(n string) bool { return strings.TrimSpace(n) == "" })
+		for i := range next {
+			next[i] = fromHere(next[i])
+		}
 		if exit != 0 {
 			return fail(rollback.Exit(exit), how+": "+cmp.Or(kv["message"], "exit "+kv["exit"]), cmp.Or(kv["production"], "see its log"), next...)
 		}

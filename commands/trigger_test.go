@@ -241,7 +241,7 @@ func TestTriggerMirrors(t *testing.T) {
 		says   []string
 	}{
 		{name: "done", script: leaves(0, "SUCCESS", "message=payments/prod is back on a57fbe7", "production=proven: 5 pods", "next=merge it | rollback undo --service payments --environment prod"),
-			code: rollback.Done, says: []string{"✔ payments/prod is back", "production: proven: 5 pods", "next: merge it\n", "next: rollback undo --service payments --environment prod\n"}},
+			code: rollback.Done, says: []string{"✔ payments/prod is back", "production: proven: 5 pods", "next: merge it\n", "next: rollback trigger --service payments --environment prod --method undo\n"}},
 		{name: "failed", script: leaves(1, "FAILURE", "message=no such target", "production=not changed"), code: rollback.Failed, says: []string{"ended FAILURE: no such target", "production: not changed"}},
 		{name: "usage", script: leaves(2, "FAILURE", "message=no reason"), code: rollback.Usage, says: []string{"no reason"}},
 		{name: "pending", script: leaves(3, "UNSTABLE", "message=waits for the merge", "next=merge it"), code: rollback.Pending, says: []string{"waits for the merge", "next: merge it"}},
