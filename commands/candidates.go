@@ -2,6 +2,7 @@ package commands
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -106,7 +107,9 @@ const shownCandidates = 20
 
 func (e *Env) printCandidates(r candidatesReport, all bool, now time.Time) {
 	p := e.data()
+	e.dress(p, e.Terminal && e.OutTerminal)
 	var rows [][]string
+	var more []string // of each, in a line of its own
 	for i, c := range r.Candidates {
 		if i == shownCandidates && !all {
 			break
@@ -121,22 +124,33 @@ func (e *Env) printCandidates(r candidatesReport, all bool, now time.Time) {
 		}
 		title := ""
 		if c.Change != nil {
-			title = changed(c.Change) + "  "
+			title = changed(c.Change)
 		}
-		verdict := "yes"
+		eligible, evidence := "yes", c.Evidence
 		if c.Ineligible != "" {
-			verdict = "no: " + c.Ineligible
+			eligible, evidence = "no", append([]string{c.Ineligible}, evidence...)
 		}
 		if c.Threat != "" {
-			verdict += "; " + c.Threat
+			evidence = append([]string{c.Threat}, evidence...)
 		}
-		rows = append(rows, []string{commit, age, c.Image.Digest.Short(), verdict, title + strings.Join(c.Evidence, "; ")})
+		rows, more = append(rows, []string{commit, age, c.Image.Digest.Short(), eligible, title}), append(more, strings.Join(evidence, "; "))
 	}
 	if len(rows) == 0 {
 		e.printer().line(fmt.Sprintf("no image in %s carries a commit tag (7 to 40 hex digits); --to takes a tag or a digest as well", r.Registry))
 		return
 	}
-	p.table([]string{"COMMIT", "AGE", "DIGEST", "ELIGIBLE", "EVIDENCE"}, rows)
+	head := []string{"COMMIT", "AGE", "DIGEST", "ELIGIBLE", "CHANGE"}
+	if !slices.ContainsFunc(rows, func(r []string) bool { return r[4] != "" }) {
+		head[4] = ""
+	}
+	lines := columns(head, rows)
+	p.line(p.dim(lines[0]))
+	for i, text := range more {
+		p.line(lines[i+1])
+		if text != "" {
+			p.hang("         ", text)
+		}
+	}
 	if left := len(r.Candidates) - len(rows); left > 0 {
 		e.printer().line(fmt.Sprintf("… and %d older: --all shows them", left))
 	}

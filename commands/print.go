@@ -318,15 +318,26 @@ func count(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-// table writes rows in columns, two spaces apart, the last column as long as it is.
+// table writes rows in columns.
 func (p *printer) table(head []string, rows [][]string) {
+	for i, line := range columns(head, rows) {
+		if i == 0 {
+			line = p.dim(line)
+		}
+		p.line(line)
+	}
+}
+
+// columns are the lines of a table, two spaces between the columns, the last one as long as it is.
+func columns(head []string, rows [][]string) (lines []string) {
 	width := make([]int, len(head))
-	for _, r := range append([][]string{head}, rows...) {
+	all := append([][]string{head}, rows...)
+	for _, r := range all {
 		for i, c := range r {
 			width[i] = max(width[i], utf8.RuneCountInString(c))
 		}
 	}
-	for i, r := range append([][]string{head}, rows...) {
+	for _, r := range all {
 		var b strings.Builder
 		for j, c := range r {
 			b.WriteString(c)
@@ -334,10 +345,7 @@ func (p *printer) table(head []string, rows [][]string) {
 				b.WriteString(strings.Repeat(" ", width[j]-utf8.RuneCountInString(c)+2))
 			}
 		}
-		line := strings.TrimRight(b.String(), " ")
-		if i == 0 {
-			line = p.dim(line)
-		}
-		p.line(line)
+		lines = append(lines, strings.TrimRight(b.String(), " "))
 	}
+	return lines
 }
