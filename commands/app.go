@@ -118,7 +118,7 @@ commit in Git. A rollback is done when the digests of the running pods prove it,
 New here?        rollback demo          the whole story against a loopback world, nothing of yours is touched
 First set-up:    rollback init          write a commented rollback.yaml, then: rollback doctor
 At night:        rollback status        what runs where
-                 rollback run --service payments --environment prod --reason "errors after 9f2c1ab"
+                 rollback run --service payments --environment prod --reason "what broke, since when"
 
 Exit codes: 0 done and verified · 1 failed, production not changed · 2 usage or configuration · 3 pending, run again ·
 4 production changed, not verified · 5 refused`
@@ -179,11 +179,12 @@ func unknownFlag(name, where string, flags []cli.Flag, commands []*cli.Command) 
 }
 
 func unknownCommand(where, word string, among []*cli.Command) error {
-	e := rollback.UsageErrorf("no command %q", strings.TrimPrefix(where+" "+word, "rollback ")).(*rollback.Error)
+	text := fmt.Sprintf("no command %q", strings.TrimPrefix(where+" "+word, "rollback "))
 	if near := nearest(word, names(among)); near != "" {
-		e.Next = append(e.Next, "did you mean: "+where+" "+near)
+		text += fmt.Sprintf(", did you mean %s %s?", where, near)
 	}
-	e.Next = append(e.Next, where+" --help lists the commands")
+	e := rollback.UsageErrorf("%s", text).(*rollback.Error)
+	e.Next = []string{where + " --help lists the commands"}
 	return e
 }
 

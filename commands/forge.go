@@ -208,7 +208,7 @@ func (e *Env) performRevert(c *cli.Context, req rollback.RevertRequest, left *ou
 	}
 	req.DryRun, req.Draft = sw["dry-run"], sw["draft"] || scoped.Revert.Draft
 	if req.Story.Reason = e.text(c, optReason); req.Story.Reason == "" && !req.DryRun {
-		return &rollback.Error{Exit: rollback.Usage, What: "no reason given", Production: rollback.NotChanged, Next: []string{`--reason "errors after 9f2c1ab" (or ROLLBACK_REASON)`}}
+		return &rollback.Error{Exit: rollback.Usage, What: "no reason given", Production: rollback.NotChanged, Next: []string{`--reason "what broke, since when" (or ROLLBACK_REASON)`}}
 	}
 	if n := len(slices.DeleteFunc([]bool{req.PR != 0, req.Commit != "", req.To != "", req.Range != rollback.Range{}}, func(set bool) bool { return !set })); n != 1 {
 		return &rollback.Error{Exit: rollback.Usage, What: "say what to undo: one of --pr, --commit and --to", Production: rollback.NotChanged,
@@ -334,7 +334,11 @@ func (e *Env) printRevert(res rollback.RevertResult, state rollback.MergeState, 
 		p.line(fmt.Sprintf("! #%d is not known to be the exact inverse: %s", res.PR.Number, res.Unverified))
 	}
 	for _, n := range res.Notes {
-		p.line("! " + n)
+		mark := p.yellow("! ")
+		if strings.HasSuffix(n, paidOff) {
+			mark = p.green("✔ ")
+		}
+		p.line(mark + n)
 	}
 	switch {
 	case res.Outcome == rollback.RevertPlanned:

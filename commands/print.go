@@ -169,7 +169,7 @@ func (p *printer) card(pl *rollback.Plan, now time.Time) {
 	} else {
 		var codes []string // the findings above say the rest
 		for _, f := range pl.Findings {
-			if f.Severity == rollback.Block && !slices.Contains(pl.Accepted, f.Code) {
+			if f.Severity == rollback.Block && !slices.Contains(pl.Accepted, f.Code) && !slices.Contains(codes, f.Code) {
 				codes = append(codes, f.Code)
 			}
 		}

@@ -117,7 +117,7 @@ var mistakes = []mistake{
 	{name: "unknown flag", args: theRun("--reson", "x"), code: rollback.Usage, says: []string{"unknown flag --reson, did you mean --reason?", "next: rollback run --help"}},
 	{name: "flag without value", args: scoped("run", "--yes", "--reason"), code: rollback.Usage, says: []string{"rollback run: --reason needs a value"}},
 	{name: "flag of another command", args: scoped("verify", "--yes"), code: rollback.Usage, says: []string{"unknown flag --yes"}},
-	{name: "unknown command", args: []string{"rnu", "--service", "payments"}, code: rollback.Usage, says: []string{`no command "rnu"`, "did you mean: rollback run"}},
+	{name: "unknown command", args: []string{"rnu", "--service", "payments"}, code: rollback.Usage, says: []string{`no command "rnu", did you mean rollback run?`}},
 	{name: "help about nothing", args: []string{"help", "nothing"}, code: rollback.Usage, says: []string{`no command "nothing"`}},
 	{name: "flag before the command", args: []string{"--service", "payments", "run"}, code: rollback.Usage, says: []string{"--service comes after the command"}},
 	{name: "flag of no command", args: []string{"--nothing", "run"}, code: rollback.Usage, says: []string{"unknown flag --nothing"}},

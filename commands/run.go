@@ -320,12 +320,16 @@ func (e *Env) perform(c *cli.Context, t task) (err error) {
 	if err != nil {
 		return err
 	}
-	p.line(p.green("✔ ") + res.Outcome + p.dim(fmt.Sprintf("  (%s)", rollback.Span(res.EndedAt.Sub(res.StartedAt)))))
+	took := ""
+	if d := res.EndedAt.Sub(res.StartedAt); d >= time.Second {
+		took = p.dim(fmt.Sprintf("  (%s)", rollback.Span(d)))
+	}
+	p.line(p.green("✔ ") + res.Outcome + took)
 	p.line("  production: " + res.Production)
 	for _, n := range res.Next {
 		p.line("  next: " + n)
 	}
-	if !t.json {
+	if !t.json && !e.OutTerminal { // for scripts; people have read it
 		fmt.Fprintln(e.Stdout, res.To.Digest)
 	}
 	return nil
@@ -393,7 +397,7 @@ func (e *Env) askReason(ctx context.Context, t task, req *rollback.Request) erro
 	}
 	if !e.Terminal || t.yes {
 		return &rollback.Error{Exit: rollback.Usage, What: "no reason given", Production: rollback.NotChanged,
-			Next: []string{`--reason "errors after 9f2c1ab" (or ROLLBACK_REASON)`}}
+			Next: []string{`--reason "what broke, since when" (or ROLLBACK_REASON)`}}
 	}
 	for req.Reason == "" {
 		answer, err := e.ask(ctx, "Reason, for the record: ")

@@ -16,6 +16,9 @@ import (
 // tellLimit is how long the record may take, besides the pull request.
 const tellLimit = 10 * time.Second
 
+// paidOff ends a note that is good news.
+const paidOff = " no longer"
+
 // tellTries is how often the record is read anew because somebody else wrote it meanwhile.
 const tellTries = 4
 
@@ -79,7 +82,7 @@ func (l *ledger) tell(ctx context.Context, res rollback.RevertResult, of int, re
 			var notes []string
 			for _, f := range learned {
 				if f.Done {
-					notes = append(notes, fmt.Sprintf("%s owes %s no longer", l.scope, f))
+					notes = append(notes, fmt.Sprintf("%s owes %s"+paidOff, l.scope, f))
 				} else {
 					notes = append(notes, fmt.Sprintf("it pays %s, which %s owes by %s", f, l.scope, f.Due.UTC().Format("15:04 UTC")))
 				}

@@ -134,7 +134,7 @@ func (t *trigger) askReason() error {
 	}
 	if !t.e.Terminal {
 		return &rollback.Error{Exit: rollback.Usage, What: "no reason given", Production: rollback.NotChanged,
-			Next: []string{`--reason "errors after 9f2c1ab" (or ROLLBACK_REASON)`}}
+			Next: []string{`--reason "what broke, since when" (or ROLLBACK_REASON)`}}
 	}
 	for t.values[name] == "" {
 		text, err := t.askFirst("Reason, for the record: ", "no reason given")

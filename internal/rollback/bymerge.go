@@ -131,7 +131,7 @@ func (r *run) merge(ctx context.Context) (Outcome, string, error) {
 			ask = r.checked != ""
 		case KindOf(err) == Rejected, KindOf(err) == Denied: // so it is merged from here when nothing is missing, or by a person
 			if ask = false; refused == nil {
-				r.note("pull request #%d is not merged by the forge itself: %s", m.PR, err)
+				r.note("pull request #%d is not merged by GitHub itself: %s", m.PR, err)
 			}
 			refused = err
 			state, err = r.World.PullRequests.MergeState(ctx, m.PR)
@@ -188,7 +188,7 @@ func (r *run) merge(ctx context.Context) (Outcome, string, error) {
 				e.What += "; it is not known to be the exact inverse: " + r.unchecked
 				e.Next = []string{"look at what it changes; merge it if that is right, else close it: " + m.URL}
 			} else if refused != nil {
-				e.What += "; the forge does not merge it by itself: " + refused.Error()
+				e.What += "; GitHub does not merge it by itself: " + refused.Error()
 				e.Next = append(e.Next, fixes(refused)...)
 			} else {
 				e.Next = append(e.Next, fixes(err)...)

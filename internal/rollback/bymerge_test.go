@@ -240,12 +240,12 @@ func TestByMergeWaits(t *testing.T) {
 				} else {
 					_, err := p.run(byMerge)
 					exitIs(t, err, Pending)
-					says(t, err, "the forge does not merge it by itself: ", string(kind), NotChanged, "merge it: https://github.acme.example/acme/payments/pull/10")
+					says(t, err, "GitHub does not merge it by itself: ", string(kind), NotChanged, "merge it: https://github.acme.example/acme/payments/pull/10")
 					if tt.wait == 0 {
 						says(t, err, "pull request #10 waits: required check unit tests: pending")
 					}
 				}
-				if got := p.asked("Merge "); got != tt.asked || !strings.Contains(strings.Join(p.notes, "\n"), "pull request #10 is not merged by the forge itself: ") {
+				if got := p.asked("Merge "); got != tt.asked || !strings.Contains(strings.Join(p.notes, "\n"), "pull request #10 is not merged by GitHub itself: ") {
 					t.Errorf("%s, %s: asked %d times, notes %v", tt.name, kind, got, p.notes)
 				}
 			})

@@ -148,9 +148,9 @@ func (s *Survey) inspectRevert(w World) {
 	default:
 		remedy := "the image part works without it; the revert stays owed"
 		if severity == Block {
-			remedy = cmp.Or(FixOf(s.RevertErr), "run again when the forge answers; to bring production back at once: the same command with --method retag")
+			remedy = cmp.Or(FixOf(s.RevertErr), "run again when GitHub answers; to bring production back at once: the same command with --method retag")
 		}
-		s.find(severity, "forge-unread", "the forge could not be asked: "+s.RevertErr.Error(), remedy)
+		s.find(severity, "forge-unread", "GitHub could not be asked: "+s.RevertErr.Error(), remedy)
 	}
 	if s.Revert == nil {
 		return
@@ -268,7 +268,7 @@ const (
 )
 
 // errSlowForge is what a follow-up ends with that took too long.
-var errSlowForge = errors.New("the forge did not answer in time")
+var errSlowForge = errors.New("GitHub did not answer in time")
 
 // followUp starts opening the revert pull request and returns at once.
 func (r *run) followUp(ctx context.Context) (Outcome, string, error) {

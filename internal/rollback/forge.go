@@ -431,7 +431,7 @@ func (m MergeState) Missing() []string {
 		list = append(list, "the merge queue")
 	}
 	if len(list) == 0 && m.Computing {
-		list = append(list, "the forge is still computing whether it merges")
+		list = append(list, "GitHub is still computing whether it merges")
 	}
 	if len(list) == 0 && m.Blocked {
 		list = append(list, "a rule of the branch that cannot be read with these credentials")

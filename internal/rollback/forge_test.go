@@ -295,7 +295,7 @@ func TestMissing(t *testing.T) {
 			[]string{"required check ci: has not reported"}},
 		{MergeState{PR: open, Queued: true, QueuePosition: 3, QueueState: "awaiting checks"}, []string{"the merge queue (position 3, awaiting checks)"}},
 		{MergeState{PR: open, QueueRequired: true}, []string{"the merge queue"}},
-		{MergeState{PR: open, Computing: true}, []string{"the forge is still computing whether it merges"}},
+		{MergeState{PR: open, Computing: true}, []string{"GitHub is still computing whether it merges"}},
 		{MergeState{PR: open, Blocked: true}, []string{"a rule of the branch that cannot be read with these credentials"}},
 	} {
 		if got := c.state.Missing(); !slices.Equal(got, c.want) {

@@ -321,6 +321,9 @@ func (p *Plan) steps(s *Survey) []Step {
 	keep := Step{StepKeep, "keep the outgoing image " + strings.Join(kept, ", ")}
 	retag := Step{StepRetag, fmt.Sprintf("point %s at %s", image, target)}
 	restart := Step{StepRestart, "restart " + who}
+	if len(names) == 0 {
+		restart.Text = "restart: nothing pulls " + image
+	}
 	rollout := Step{StepRollout, "wait until the new pods serve"}
 	verify := Step{StepVerify, fmt.Sprintf("prove that every pod runs %s", p.Target.Digest.Short())}
 	record := Step{StepRecord, "record the outcome and release the lock"}
