@@ -1129,6 +1129,10 @@ func (r *reverting) dress(ctx context.Context) {
 			reviewNotes = r.request(ctx, people, teams)
 			return nil
 		},
+		func() error {
+			r.sweep(ctx)
+			return nil
+		},
 	)
 	r.res.Notes = append(append(r.res.Notes, labelNote...), reviewNotes...)
 }
