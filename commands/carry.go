@@ -26,7 +26,7 @@ type typedFlag struct{ name, value string }
 
 // notCarried are the flags that a printed command names itself, or that were meant for this once.
 var notCarried = []string{"service", "environment", "env", optTo.name, optFrom.name, optMethod.name, optReason.name, optAccept.name, optMigrate.name, optPR.name, optCommit.name,
-	optPlan.name, optOut.name, optSteal.name, optDryRun.name}
+	optPlan.name, optOut.name, optSteal.name, optDryRun.name, optNoFollow.name}
 
 // typed reads off the command line what printed commands repeat. No flag takes a secret; what looks like one all the same is
 // left out.
@@ -83,13 +83,25 @@ func (t typing) carry(text string) string {
 			if !slices.Contains(t.takes[name], f.name) || !f.about() && name != t.command {
 				continue
 			}
-			if strings.HasPrefix(rest, word) { // it went through here before
-				rest = rest[len(word):]
+			if !hasFlag(rest, f.name) { // it may be there already, or have gone through here before
+				b.WriteString(word)
 			}
-			b.WriteString(word)
 		}
 		text = rest
 	}
+}
+
+// hasFlag tells whether the rest of a command has a flag, up to the next command in the text.
+func hasFlag(rest, flag string) bool {
+	if at := printedForm.FindStringIndex(rest); at != nil {
+		rest = rest[:at[0]]
+	}
+	for _, word := range strings.Fields(rest) {
+		if name, _, _ := strings.Cut(word, "="); name == "--"+flag {
+			return true
+		}
+	}
+	return false
 }
 
 func (t typing) carryAll(list []string) []string {

@@ -324,7 +324,7 @@ func TestTriggerConfirmed(t *testing.T) {
 
 	// Whoever comes back to a build that was started is not asked again, as nothing is started.
 	k = newCI(t, jenkins.Manual)
-	k.do(theTrigger("--config", "confirm.yaml", "--yes", "--no-follow")...).wantExit(t, rollback.Pending).wantText(t, "follow it again: rollback trigger --service payments --environment prod --reason amounts --yes")
+	k.do(theTrigger("--config", "confirm.yaml", "--yes", "--no-follow")...).wantExit(t, rollback.Pending).wantText(t, "follow it again: rollback trigger --service payments --environment prod --config confirm.yaml --reason amounts --yes")
 	k.do(theTrigger("--config", "confirm.yaml", "--no-follow")...).wantExit(t, rollback.Pending).wantText(t, "was started by an earlier call")
 	k.wantBuilds(1)
 }
