@@ -125,7 +125,7 @@ Exit codes: 0 done and verified · 1 failed, production not changed · 2 usage o
 
 func (e *Env) version() string {
 	v := e.Version
-	if e.Commit != "" {
+	if e.Commit != "" && !strings.Contains(v, e.Commit[:min(7, len(e.Commit))]) { // git describe may have named it
 		v += " " + e.Commit[:min(12, len(e.Commit))]
 	}
 	if e.Date != "" {

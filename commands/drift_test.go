@@ -224,7 +224,10 @@ func TestReference(t *testing.T) {
 	const head = "| flag | variable | what it is |\n|---|---|---|\n"
 	var everywhere []cli.Flag
 	for _, c := range everyCommand(env) {
-		fmt.Fprintf(&b, "\n## rollback %s\n\n%s.\n\n%s\n", c.Name, strings.ToUpper(c.Usage[:1])+c.Usage[1:], c.Description)
+		if examples[c.Name] == "" {
+			t.Errorf("rollback %s has no example", c.Name)
+		}
+		fmt.Fprintf(&b, "\n## rollback %s\n\n%s.\n\n```sh\n%s\n```\n\n%s\n", c.Name, strings.ToUpper(c.Usage[:1])+c.Usage[1:], examples[c.Name], c.Description)
 		own, scoped := []cli.Flag{}, false
 		for _, f := range c.Flags {
 			if name := f.Names()[0]; !settings[name] {
@@ -377,7 +380,7 @@ func TestHelpCommands(t *testing.T) {
 	t.Parallel()
 	lines := strings.Split(appDescription, "\n")
 	for _, c := range everyCommand(quiet()) {
-		lines = append(lines, strings.Split(c.Usage+"\n"+c.Description, "\n")...)
+		lines = append(lines, strings.Split(c.Usage+"\n"+examples[c.Name]+"\n"+c.Description, "\n")...)
 		for _, f := range c.Flags {
 			lines = append(lines, f.(cli.DocGenerationFlag).GetUsage())
 		}
@@ -388,6 +391,21 @@ func TestHelpCommands(t *testing.T) {
 	}
 	if n < 4 {
 		t.Errorf("only %d commands found in the help", n)
+	}
+}
+
+// The help of a command shows what is needed first on one screen.
+func TestHelpFits(t *testing.T) {
+	t.Parallel()
+	for _, c := range everyCommand(quiet()) {
+		env := quiet()
+		if code := Main(t.Context(), env, append(strings.Fields(c.Name), "--help")); code != 0 {
+			t.Errorf("rollback %s --help: exit code %d", c.Name, code)
+		}
+		text := env.Stdout.(*lockedBuffer).String()
+		if n := strings.Count(text, "\n"); n > 32 || strings.Contains(text, "--registry-account") {
+			t.Errorf("rollback %s --help takes %d lines:\n%s", c.Name, n, text)
+		}
 	}
 }
 

@@ -37,12 +37,17 @@ func (e *Env) invoke(ctx context.Context, app *cli.App, args []string) error {
 	case "--help", "-help", "-h":
 		e.appHelp(app)
 		return nil
-	case "--version", "-version", "-v":
+	case "--version", "-version", "-v", "version":
 		e.data().line(app.Name + " version " + app.Version)
 		return nil
 	case "help":
-		args = append(slices.Clone(args[1:]), "--help")
-		if len(args) == 1 {
+		args = slices.Clone(args[1:])
+		named := slices.IndexFunc(args, func(a string) bool { return strings.HasPrefix(a, "-") })
+		if named < 0 {
+			named = len(args)
+		}
+		args = slices.Insert(args, named, "--help")
+		if named == 0 {
 			e.appHelp(app)
 			return nil
 		}
@@ -101,7 +106,7 @@ func (e *Env) invokeCommand(root *cli.Context, chain []*cli.Command, args []stri
 		return usageError(nameOf(chain), c.Flags, err)
 	}
 	if err := set.Parse(args); errors.Is(err, flag.ErrHelp) { // --help and -h, which no command defines
-		e.commandHelp(chain)
+		e.commandHelp(chain, slices.Contains(args, "--all") || slices.Contains(args, "-all"))
 		return nil
 	} else if err != nil {
 		return usageError(nameOf(chain), c.Flags, err)

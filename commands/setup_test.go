@@ -29,7 +29,10 @@ func alone(t *testing.T, dir string, args ...string) result {
 
 func TestVersion(t *testing.T) {
 	t.Parallel()
-	r := alone(t, t.TempDir(), "--version").wantExit(t, 0)
+	r := alone(t, t.TempDir(), "version").wantExit(t, 0)
+	if flag := alone(t, t.TempDir(), "--version"); flag.stdout != r.stdout {
+		t.Errorf("%s", flag)
+	}
 	if r.stdout != "rollback version 1.2.3 0123456789ab 2026-01-02T03:04:05Z\n" || r.stderr != "" {
 		t.Errorf("%s", r)
 	}
