@@ -134,8 +134,11 @@ func (s *Stage) mask(text string) string {
 	for _, m := range masks {
 		text = m.re.ReplaceAllString(text, m.by)
 	}
-	return oneGap(eventLines(stepLines(spans(text))))
+	return oneGap(eventLines(stepLines(inAll.ReplaceAllString(spans(text), "$1"))))
 }
+
+// inAll is how long a command took in all, which one of less than a second does not say.
+var inAll = regexp.MustCompile(`(?m)^(✔ .*?)  \(Ns\)$`)
 
 // padding is the space between two columns, or before what is right of a text.
 var padding = regexp.MustCompile(`(\S)  +`)
