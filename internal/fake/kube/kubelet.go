@@ -90,7 +90,8 @@ type containerRun struct {
 	field    string // "spec.containers{web}"
 	spec     tree
 	launched bool
-	turn     int // a timer set in an earlier turn is void
+	tried    bool // has started, or had to wait
+	turn     int  // a timer set in an earlier turn is void
 
 	state, last tree
 	restarts    int
@@ -208,7 +209,9 @@ func (s *Server) mount(run *podRun) {
 	s.advance(run)
 }
 
-// advance starts the containers whose turn it is: init containers one after another, then all others.
+// advance starts the containers whose turn it is: init containers one after another, then all others. Of those, too, a kubelet
+// tries one after another, but only waits for the end of an attempt: while one cannot be pulled, those before it run.
+// Source: https://github.com/kubernetes/kubernetes/blob/v1.37.2/pkg/kubelet/kuberuntime/kuberuntime_manager.go (SyncPod)
 func (s *Server) advance(run *podRun) {
 	if run.ending {
 		return
@@ -227,6 +230,9 @@ func (s *Server) advance(run *podRun) {
 		if !c.launched {
 			c.launched = true
 			s.pull(run, c)
+		}
+		if !c.tried {
+			return
 		}
 	}
 }
@@ -311,8 +317,9 @@ func (s *Server) wait(run *podRun, c *containerRun, reason, message string) {
 	if message != "" {
 		w["message"] = message
 	}
-	c.state, c.ready, c.started = tree{"waiting": w}, false, false
+	c.state, c.ready, c.started, c.tried = tree{"waiting": w}, false, false, true
 	s.report(run)
+	s.advance(run)
 }
 
 // missingConfig names what the container's environment refers to and the namespace does not have.
@@ -371,7 +378,7 @@ func (s *Server) begin(run *podRun, c *containerRun, digest string) {
 		repo, _, _ := splitImage(str(c.spec, "image"))
 		c.digest, c.imageID, c.id = digest, s.opts.ImageID(canonicalRepo(repo), digest), "containerd://"+strings.ReplaceAll(newUID()+newUID(), "-", "")
 		c.at = time.Now()
-		c.state, c.started = tree{"running": tree{"startedAt": stamp(c.at)}}, true
+		c.state, c.started, c.tried = tree{"running": tree{"startedAt": stamp(c.at)}}, true, true
 		c.log = b.Logs
 		if c.log == "" {
 			c.log = fmt.Sprintf("%s starting, image %s\n", c.name, digest)

@@ -440,3 +440,36 @@ func TestImageIDForms(t *testing.T) {
 		t.Errorf("a pinned image is reported as %s, %s", str(c, "image"), str(c, "imageID"))
 	}
 }
+
+// A kubelet tries the containers of a pod one after another: who sees that one cannot be pulled sees those before it run.
+func TestContainersAreTriedInOrder(t *testing.T) {
+	t.Parallel()
+	s, _ := cluster(t, Options{})
+	d := NewDeployment("prod", "payments", image, 1)
+	template, _ := templateOf(deployments, d)
+	spec := dict(template, "spec")
+	spec["containers"] = append(items(spec, "containers"), tree{"name": "proxy", "image": "registry.example.com/gone:latest", "imagePullPolicy": "Always"},
+		tree{"name": "last", "image": image, "imagePullPolicy": "Always"})
+	must(t, s.Apply(d))
+	seen := 0
+	must(t, s.Wait(ctx(t), func() bool {
+		all := map[string]tree{}
+		for _, p := range s.List("pods", "prod", "") {
+			for _, c := range items(p, "status", "containerStatuses") {
+				all[str(c, "name")] = c.(tree)
+			}
+		}
+		if strings.Contains(str(all["proxy"], "state", "waiting", "reason"), "Pull") {
+			seen++
+			if !has(dict(all["payments"], "state"), "running") {
+				t.Errorf("the second container cannot be pulled while the first is %v", all["payments"]["state"])
+			}
+		} else if has(dict(all["last"], "state"), "running") {
+			t.Errorf("the third container runs while the second is %v", all["proxy"]["state"])
+		}
+		return has(dict(all["last"], "state"), "running")
+	}))
+	if seen == 0 {
+		t.Error("the second container was never seen waiting")
+	}
+}

@@ -54,6 +54,8 @@ type container struct {
 	ref    *corev1.ObjectReference // what events are about
 	status corev1.ContainerStatus
 	begun  chan struct{} // closed at the first start
+	tried  func()        // that it has started, or has to wait, for the first time
+	turn   chan struct{} // closed then: the next container of the pod follows
 	done   bool          // ended for good
 	ok     bool          // with exit code 0
 	fails  int           // pulls that failed in a row
@@ -66,8 +68,9 @@ func newRun(n *nodes, pod *corev1.Pod, recorder record.EventRecorder, ip string)
 	r.ctx, r.cancel = context.WithCancel(n.ctx)
 	r.work, r.stop = context.WithCancel(r.ctx)
 	make1 := func(spec corev1.Container, role role, list, reason string) *container {
+		turn := make(chan struct{})
 		return &container{
-			spec: spec, role: role, begun: make(chan struct{}), log: map[string]string{},
+			spec: spec, role: role, begun: make(chan struct{}), turn: turn, tried: sync.OnceFunc(func() { close(turn) }), log: map[string]string{},
 			ref: &corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID,
 				ResourceVersion: pod.ResourceVersion, FieldPath: fmt.Sprintf("spec.%s{%s}", list, spec.Name)},
 			status: corev1.ContainerStatus{Name: spec.Name, Image: spec.Image, Started: ptr.To(false), State: waiting(reason, "")},
@@ -123,7 +126,9 @@ func (r *run) live() {
 	all.Wait()
 }
 
-// containers starts them: the init containers one after another, then all others.
+// containers starts them: the init containers one after another, then all others. Of those, too, a kubelet tries one after
+// another, but only waits for the end of an attempt: while one cannot be pulled, those before it run.
+// Source: https://github.com/kubernetes/kubernetes/blob/v1.37.2/pkg/kubelet/kuberuntime/kuberuntime_manager.go (SyncPod)
 func (r *run) containers() {
 	if !r.mount() {
 		return
@@ -146,6 +151,11 @@ func (r *run) containers() {
 	}
 	for _, c := range r.mains {
 		all.Go(func() { r.container(c) })
+		select {
+		case <-c.turn:
+		case <-r.work.Done():
+			return
+		}
 	}
 }
 
@@ -223,6 +233,7 @@ func (r *run) container(c *container) {
 				close(c.begun)
 			}
 		})
+		c.tried()
 		r.event(c, corev1.EventTypeNormal, "Started", "Container started")
 
 		life, over := context.WithCancel(r.work)
@@ -399,6 +410,7 @@ func (r *run) wait(c *container, reason, message string) {
 		c.keepLast()
 		c.status.State, c.status.Ready, c.status.Started = waiting(reason, message), false, ptr.To(false)
 	})
+	c.tried()
 }
 
 // change changes the run and has its status written.
