@@ -5,7 +5,10 @@
 package fake
 
 import (
+	"bytes"
+	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -14,15 +17,16 @@ import (
 
 // Fault answers matching requests in place of the system.
 type Fault struct {
-	// Match tells which requests; Name of the operation as the system's fake derives it (see Switchboard.Op).
-	Op     string // exact operation, or a prefix ending in "*"; "" or "*" matches every request
-	Status int    // answer with this status; 0 with no other field set lets the request through (useful with Hold or Delay)
+	// Op and When tell which requests; the operation is named as the system's fake derives it (see Switchboard.Op).
+	Op     string                   // exact operation, or a prefix ending in "*"; "" or "*" matches every request
+	When   func(*http.Request) bool // what else must be so, if set; it leaves the body as it was
+	Status int                      // answer with this status; 0 with no other field set lets the request through (useful with Hold or Delay)
 	Header http.Header
 	Body   string        // sent as it is; the system's fake may set a body in the system's own error form
 	Cut    bool          // promise a longer body than is sent, then drop the connection
 	Hang   bool          // answer nothing until the client gives up or the fake is closed
 	Drop   bool          // close the connection without an answer
-	After  bool          // let the system do the request first, then fail the answer (a write whose answer is lost)
+	After  bool          // let the system do the request first, whatever the client does, then fail the answer (a write whose answer is lost)
 	Delay  time.Duration // wait first
 	// Hold, if set, is called first, in the request's goroutine; the request waits until it returns. Tests use it to
 	// act (or kill) exactly between two requests.
@@ -179,7 +183,7 @@ func (s *Switchboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.open++
 	var fault *injected
 	for _, f := range s.faults {
-		if !matches(f.Op, op) {
+		if !matches(f.Op, op) || f.When != nil && !f.When(r) {
 			continue
 		}
 		if f.Skip > 0 {
@@ -229,6 +233,16 @@ func (s *Switchboard) operation(r *http.Request) (op string, node bool) {
 
 // fire plays the fault and tells whether the request has been answered.
 func (s *Switchboard) fire(w *counter, r *http.Request, f *Fault) bool {
+	client := r.Context()
+	// Hold may end the client, and what it sent with it. Only of a request that was read to its end is it known when the client gives up.
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	if f.After {
+		r = r.Clone(context.WithoutCancel(client))
+	}
 	if f.Hold != nil {
 		f.Hold(r)
 	}
@@ -242,7 +256,7 @@ func (s *Switchboard) fire(w *counter, r *http.Request, f *Fault) bool {
 	case f.Hang:
 		w.status = 0
 		select {
-		case <-r.Context().Done():
+		case <-client.Done():
 		case <-s.done():
 		}
 		panic(http.ErrAbortHandler)

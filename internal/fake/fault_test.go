@@ -1,8 +1,12 @@
 package fake
 
 import (
+	"context"
+	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 )
 
@@ -40,5 +44,36 @@ func TestUnfired(t *testing.T) {
 		if w.Code != status {
 			t.Errorf("%s answers %d after Clear, want %d", path, w.Code, status)
 		}
+	}
+}
+
+// A write whose answer is lost is done, also when whoever asked is gone by then.
+func TestAfter(t *testing.T) {
+	done := ""
+	s := &Switchboard{
+		Next: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			body, err := io.ReadAll(r.Body)
+			if err = errors.Join(err, r.Context().Err()); err != nil {
+				t.Error(err)
+			}
+			done += string(body)
+		}),
+		Op: func(r *http.Request) string { return r.URL.Path },
+	}
+	ctx, gone := context.WithCancel(t.Context())
+	s.Inject(Fault{Op: "/a", When: func(r *http.Request) bool { return r.Method == "PUT" }, Hold: func(*http.Request) { gone() }, After: true, Status: 500})
+	for _, q := range []struct {
+		ctx          context.Context
+		method, body string
+		status       int
+	}{{t.Context(), "POST", "other, ", 200}, {ctx, "PUT", "lost", 500}} {
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequestWithContext(q.ctx, q.method, "/a", strings.NewReader(q.body)))
+		if w.Code != q.status {
+			t.Errorf("%s answers %d, want %d", q.method, w.Code, q.status)
+		}
+	}
+	if want := "other, lost"; done != want {
+		t.Errorf("done is %q, want %q", done, want)
 	}
 }

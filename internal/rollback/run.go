@@ -301,16 +301,20 @@ func (r *run) exit() Exit {
 
 // stopped turns the end of the context into what ended it.
 func (r *run) stopped(ctx context.Context) error {
+	exit := r.exit()
+	if r.done(StepVerify) { // as where the outcome cannot be written: production is proven
+		exit = Pending
+	}
 	cause := context.Cause(ctx)
 	var e *Error
 	if errors.As(cause, &e) {
 		c := *e
-		if r.exit() == Unverified {
-			c.Exit = Unverified
+		if exit != Failed {
+			c.Exit = exit
 		}
 		return &c
 	}
-	return &Error{Exit: r.exit(), What: "interrupted", Err: quiet{ErrInterrupted}}
+	return &Error{Exit: exit, What: "interrupted", Err: quiet{ErrInterrupted}}
 }
 
 // acting gives an act its context: told to stop, the run starts nothing new, but an act in flight has some grace to end in

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rollback-tools/rollback/internal/demo"
 	"github.com/rollback-tools/rollback/internal/fake"
 	"github.com/rollback-tools/rollback/internal/fake/github"
 )
@@ -161,7 +162,49 @@ var conflicting = map[string]string{"ledger.go": ledger("(amount + 50) / 100 * 1
 
 const isOpen = "open"
 
+// told is the world of `rollback demo`: the deployment, the CronJob of its image, and other workloads if they are named.
+func told(others ...string) func(context.Context, *Stage) error {
+	return func(ctx context.Context, s *Stage) error {
+		if err := coded(ctx, s); err != nil {
+			return err
+		}
+		report := demo.CronJob("payments-report", image(s.world, "payments"), "0 6 * * *")
+		report["metadata"].(object)["namespace"] = s.world.Namespace()
+		objects := []object{report}
+		for _, name := range others {
+			objects = append(objects, workload(s.world, "StatefulSet", name, "payments", 2))
+		}
+		return s.up(ctx, objects...)
+	}
+}
+
 var forgeScenarios = []Scenario{
+	{
+		Name: "the story of the demo, by retag", Seed: told("payments-worker"),
+		Steps: []Step{
+			{Args: []string{"status", "--environment", "prod", "--tags"}},
+			{Args: on("candidates")},
+			{Args: on("run", "--reason", "amounts rounded wrongly since {bad.commit}", "--yes")},
+			{Args: on("status")},
+			{Args: on("run", "--to", "{good.short}", "--reason", "amounts", "--yes")},
+			{Args: on("undo", "--reason", "false alarm", "--yes")},
+			{Args: on("status")},
+		},
+		Want: map[string]string{
+			"tags.payments.latest": bad, "pulls[5].state": isOpen, "workloads.Deployment/payments.generation": "3",
+			"pods.payments-worker: Running [app " + bad + " running ready=true]": "2",
+		},
+	},
+	{
+		Name: "the story of the demo, by revert", Seed: told(),
+		Steps: []Step{
+			{Args: on("revert", "--commit", "{bad.commit}", "--dry-run")},
+			{Args: byRevert, Exit: 3},
+			{Before: merge(firstRevert, 1), Args: byRevert},
+			{Args: on("status")},
+		},
+		Want: map[string]string{"pulls[5].state": "merged by payments-lead", "builds[2]": "", "tags.payments.latest": "<image build 1 in full>"},
+	},
 	{
 		Name: "a deploy job without webhook", Seed: coded, Options: Options{Config: itself},
 		Steps: []Step{{

@@ -191,6 +191,7 @@ func (w *real) between(t *testing.T) error {
 	w.board = &fake.Switchboard{Next: p, Op: operation}
 	w.proxy = httptest.NewUnstartedServer(w.board)
 	w.proxy.Config.ErrorLog = log.New(io.Discard, "", 0)
+	w.proxy.EnableHTTP2 = true // as API servers and what stands before them do
 	w.proxy.StartTLS()
 	t.Cleanup(func() {
 		w.board.Close()

@@ -43,7 +43,8 @@ type Step struct {
 	// The program has the rights that its command is printed to need; with SameRights those that it had before.
 	SameRights bool
 	Before     func(context.Context, *Stage) error
-	// Args are the program's; {good} and the like stand for the digest of a release of that name, {good.commit} for its commit.
+	// Args are the program's; {good} and the like stand for the digest of a release of that name, {good.commit} for its commit,
+	// {good.short} for 12 digits of that.
 	Args []string
 	// Paste, in place of Args, is a command of the program by its name: as the last step printed it, through a shell.
 	Paste string
@@ -60,15 +61,19 @@ type Stage struct {
 	done     []outcome
 	broken   func(error) // tells the test of a failure in another goroutine
 	running  atomic.Pointer[os.Process]
-	result   string // path of the result file that the program is to leave, "" for none
+	mu       sync.Mutex
+	journals []string // paths, in the order in which they were begun
+	result   string   // path of the result file that the program is to leave, "" for none
 }
 
 // killed is the exit code of a program that was killed.
 const killed = -1
 
 // kill ends the program at once, as a lost machine does.
-func (s *Stage) kill() {
-	if err := s.running.Load().Kill(); err != nil {
+func (s *Stage) kill() { s.signal(syscall.SIGKILL) }
+
+func (s *Stage) signal(sig syscall.Signal) {
+	if err := s.running.Load().Signal(sig); err != nil {
 		s.broken(err)
 	}
 }
@@ -162,11 +167,31 @@ func (s *Stage) roles(ctx context.Context, args ...string) ([]object, error) {
 	return roles, nil
 }
 
+// sightJournals notes the journals that are new. It is called before and after each command, as their own times are too coarse
+// to order them.
+func (s *Stage) sightJournals() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	paths, err := filepath.Glob(filepath.Join(s.world.Dir(), "journals", "*.jsonl"))
+	for _, path := range paths {
+		if !slices.Contains(s.journals, path) {
+			s.journals = append(s.journals, path)
+		}
+	}
+	return err
+}
+
 // rollback runs the program as a user of this world does.
 func (s *Stage) rollback(ctx context.Context, args ...string) (outcome, error) {
+	if err := s.sightJournals(); err != nil {
+		return outcome{}, err
+	}
 	for i, a := range args {
 		for name, r := range s.named() {
-			a = strings.NewReplacer("{"+name+"}", r.Digest, "{"+name+".commit}", r.Commit).Replace(a)
+			a = strings.ReplaceAll(a, "{"+name+"}", r.Digest)
+			if r.Commit != "" {
+				a = strings.NewReplacer("{"+name+".commit}", r.Commit, "{"+name+".short}", r.Commit[:12]).Replace(a)
+			}
 		}
 		args[i] = a
 	}
@@ -185,6 +210,9 @@ func (s *Stage) rollback(ctx context.Context, args ...string) (outcome, error) {
 	err := c.Wait()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
+		return outcome{}, err
+	}
+	if err := s.sightJournals(); err != nil {
 		return outcome{}, err
 	}
 	result, err := properties(s.result)
@@ -267,6 +295,9 @@ func (sc Scenario) play(t *testing.T, w World) *Stage {
 		s.result = filepath.Join(w.Dir(), fmt.Sprintf("result-%d", i))
 		r, err := s.rollback(ctx, args...)
 		s.result = ""
+		if err == nil && r.exit == killed { // what it asked for is still being done
+			err = until(ctx, func() (bool, error) { return w.Cluster().Open()+w.Registry().Open() == 0, nil })
+		}
 		if err != nil {
 			t.Fatalf("%s: step %d: %v", w.Name(), i, err)
 		}
@@ -367,7 +398,7 @@ func (sc Scenario) unwanted(world string, trace Trace) []string {
 }
 
 func TestScenarios(t *testing.T) {
-	for _, sc := range slices.Concat(scenarios, pullScenarios, openScenarios, lookScenarios) {
+	for _, sc := range slices.Concat(scenarios, pullScenarios, openScenarios, lookScenarios, faultScenarios) {
 		t.Run(sc.Name, func(t *testing.T) {
 			t.Parallel()
 			sc.both(t, newLoopback(t, sc.Options), newReal(t, sc.Options))

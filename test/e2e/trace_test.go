@@ -10,7 +10,6 @@ import (
 	"maps"
 	"os"
 	"path"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -251,6 +250,7 @@ var masks = []struct {
 	{regexp.MustCompile(`\bnode-[abc]\b`), "NODE"},
 	{regexp.MustCompile(`\b\d{8}t\d{6}z-[0-9a-f]{4}\b`), "RUN"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "127.0.0.1:PORT"},
+	{regexp.MustCompile(`stream ID \d+`), "stream ID N"}, // how many requests were made before on a connection
 	{regexp.MustCompile(`\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b`), "UID"},
 	{regexp.MustCompile(`\b(payments|web)(-[0-9a-z]{7,10})-[0-9a-z]{5}(_|\b)`), "$1-HASH-POD$3"},
 	{regexp.MustCompile(`\b(payments-agent)-[0-9a-z]{5}\b`), "$1-POD"},
@@ -398,16 +398,11 @@ func (s *Stage) traceReplicaSets(ctx context.Context, t Trace) error {
 // traceJournals notes what the journals tell, run by run and step by step: steps run side by side.
 func (s *Stage) traceJournals(t Trace) error {
 	type event struct {
-		Time                    time.Time
 		Type, Step, Text, Error string
 		Data                    object
 	}
-	paths, err := filepath.Glob(filepath.Join(s.world.Dir(), "journals", "*.jsonl"))
-	if err != nil {
-		return err
-	}
 	var all [][]event
-	for _, path := range paths {
+	for _, path := range s.journals {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			return err
@@ -425,7 +420,6 @@ func (s *Stage) traceJournals(t Trace) error {
 		}
 		all = append(all, events)
 	}
-	slices.SortFunc(all, func(a, b []event) int { return a[0].Time.Compare(b[0].Time) }) // names of one second are in no order
 	for i, events := range all {
 		next := map[string]int{}
 		for _, e := range events {

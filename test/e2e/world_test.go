@@ -60,6 +60,7 @@ type Registry interface {
 	Latency(time.Duration)
 	Requests() []fake.Request
 	Count(op string) int
+	Open() int
 	Reset()
 }
 
