@@ -54,10 +54,13 @@ func (e *Env) typed(c *cli.Context, set *flag.FlagSet) typing {
 	return t
 }
 
+// how are the settings that say how an act goes, and not where.
+var how = []string{"confirm", "timeout", "settle", "revert.wait", "jenkins.webhook"}
+
 // about tells whether a flag says where a scope lives, and so belongs to every command about it.
 func (f typedFlag) about() bool {
 	in := func(list []config.Setting) bool {
-		return slices.ContainsFunc(list, func(s config.Setting) bool { return s.Flag == f.name })
+		return slices.ContainsFunc(list, func(s config.Setting) bool { return s.Flag == f.name && !slices.Contains(how, s.Key) })
 	}
 	return in(config.Selectors) || in(config.Settings)
 }

@@ -113,7 +113,8 @@ func (e *Env) demo(ctx context.Context, serve, byRevert bool) (err error) {
 		return err
 	}
 	p.line("\n" + p.green("✔ ") + fmt.Sprintf("rolled back and undone in %.1f s, both proven by digest.", time.Since(begun).Seconds()))
-	p.line("  To play in this world: rollback demo --serve. Yours next (in a clone, make build makes ./rollback):")
+	p.line("  To play in this world: rollback demo --serve")
+	p.line("  Yours next (in a clone, make build makes ./rollback):")
 	p.line("    rollback init")
 	p.line("    rollback doctor --service payments --environment prod")
 	return nil

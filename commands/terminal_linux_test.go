@@ -265,7 +265,7 @@ func TestInterruptedByHand(t *testing.T) {
 	if i := strings.Index(uncoloured(r.stderr), "✗ rollout"); i < 0 || !strings.Contains(strings.SplitN(uncoloured(r.stderr)[i:], "\n", 2)[0], "serve: interrupted") {
 		t.Errorf("a step that was interrupted is said to have failed:\n%s", r)
 	}
-	r.wantText(t, "interrupted", "production: changed, not verified", "the same command goes on where this one stopped: rollback run --service payments --environment prod --to "+n.good().Digest)
+	r.wantText(t, "interrupted", "production: changed, not verified", "the same command goes on where this one stopped: rollback run --service payments --environment prod --yes --to "+n.good().Digest)
 	// The terminal has echoed ^C where the cursor was: what is drawn after it begins in the first column all the same.
 	if i := strings.LastIndex(r.stderr, "^C"); i < 0 || !strings.HasPrefix(r.stderr[i:], "^C\r\x1b[") && !strings.HasPrefix(r.stderr[i:], "^C\x1b[2A\r\x1b[J") {
 		t.Errorf("drawn beside the echo of ^C: %q", r.stderr[max(i, 0):])
