@@ -147,7 +147,7 @@ func (s Step) role() (command string, how []string) {
 
 // roles are the Roles and ClusterRoles that `rollback permissions` prints.
 func (s *Stage) roles(ctx context.Context, args ...string) ([]object, error) {
-	r, err := s.rollback(ctx, append(on("permissions"), args...)...)
+	r, err := s.rollback(ctx, on(append([]string{"permissions"}, args...)...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -450,5 +450,9 @@ func behave(name string, b control.Behaviour) func(context.Context, *Stage) erro
 }
 
 func on(args ...string) []string {
-	return append(args[:1:1], append([]string{"--service", "payments", "--environment", "prod"}, args[1:]...)...)
+	scope := []string{"--service", "payments", "--environment", "prod"}
+	if slices.Contains(args, "--service") {
+		scope = scope[2:]
+	}
+	return append(args[:1:1], append(scope, args[1:]...)...)
 }
