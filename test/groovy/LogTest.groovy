@@ -40,7 +40,7 @@ class LogTest {
             (/\b\d{8}t\d{6}z-[0-9a-f]{4}\b/): '20261129t031205z-aa60',
             (/https:\/\/127\.0\.0\.1:\d+/): 'https://prod.example.com', (/http:\/\/127\.0\.0\.1:\d+\/acme/): 'https://github.com/acme',
             (/\bpushed \d+m ago/): 'pushed 42m ago', (/\bby \d\d:\d\d UTC/): 'by 04:12 UTC',
-            (/^(✔ rollout   \d+ new pods).*/): '$1  34.1s', (/, ready for .*/): ', ready for 10s  10.0s', (/  \([0-9.ms]+\)$/): '  (46s)',
+            (/^(✔ rollout   \d+ new pods).*/): '$1  34.1s', (/, ready for .*/): ', ready for 10s  10.0s', (/(proven on \d+ pods)(  \([0-9.ms]+\))?$/): '$1  (46s)',
         ]
         b.log.findAll { !it.startsWith('[Pipeline]') || it.startsWith('[Pipeline] { (') }.collect { line ->
             names.each { was, now -> line = line.replace(was, now) }
