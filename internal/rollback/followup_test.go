@@ -179,7 +179,7 @@ func TestForgeInTrouble(t *testing.T) {
 		{"not on the branch", func(f *forge) { f.stranger = &NotOnBranch{Commit: Commit(commitOf(d)), Branch: "main"} }, nil, 0, 0, []string{"undo by hand, by 01:00 UTC, what brought ddddddd into production: commit ddddddd is not on main"}, "is not on main", "not-on-branch"},
 		{"slow", func(f *forge) { f.slow = 40 * time.Second }, nil, 0, wait, []string{byRange}, "did not answer in time", ""},
 		{"slow and deaf", func(f *forge) { f.slow, f.deaf = 10*time.Minute, true }, nil, 0, wait + followUpTidy, []string{byRange}, "did not answer in time", ""},
-		{"down, then slow", func(f *forge) { f.slow = 40 * time.Second }, []*fault{{op: "Revert", do: refuse, kind: Unreachable, times: 1}}, 0, wait, []string{byRange}, string(Unreachable), ""},
+		{"down, then slow", func(f *forge) { f.slow, f.quick = 40*time.Second, 1 }, []*fault{{op: "Revert", do: refuse, kind: Unreachable, times: 1}}, 0, wait, []string{byRange}, "refused by the test", ""},
 		{"the commits hang", nil, []*fault{{op: "Recent", do: hang, times: -1}}, asideLimit, 0, []string{"merge the revert by 01:00 UTC"}, "", "commits-unread"},
 		{"what would be undone hangs", nil, []*fault{{op: "Foresee", do: hang, times: -1}}, asideLimit, 0, []string{"merge the revert by 01:00 UTC"}, "", "forge-unread"},
 		{"everything hangs", func(f *forge) { f.slow = time.Hour }, []*fault{{op: "Recent", do: hang, times: -1}, {op: "Foresee", do: hang, times: -1}}, asideLimit, wait, []string{byRange}, "did not answer in time", "forge-unread"},

@@ -35,6 +35,7 @@ type forge struct {
 	mergedAfter time.Duration // somebody merges it, that long after it was opened; 0: nobody does
 	closedAfter time.Duration
 	slow        time.Duration // how long a revert takes
+	quick       int           // so many reverts are not slow yet
 	behind      int           // how often the list of commits still lacks a merge and what came after it
 	deaf        bool          // even where it is told to stop
 
@@ -260,7 +261,11 @@ func (g forgePort) Revert(ctx context.Context, req RevertRequest) (out RevertRes
 	if err := req.Check(); err != nil {
 		return out, &CallError{System: "forge", Op: op, Kind: Rejected, Err: err}
 	}
-	if g.f.slow > 0 && !req.DryRun {
+	switch {
+	case req.DryRun || g.f.slow == 0:
+	case g.f.quick > 0:
+		g.f.quick--
+	default:
 		wait := ctx
 		if g.f.deaf {
 			wait = context.Background()
