@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -33,16 +34,20 @@ func run(m *testing.M) (code int, err error) {
 	defer os.RemoveAll(scratch)
 	if rollbackBinary == "" {
 		rollbackBinary = filepath.Join(scratch, "rollback")
-		if err := build(filepath.Join("..", ".."), rollbackBinary, "."); err != nil {
+		c := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", rollbackBinary, ".")
+		c.Dir, c.Env, c.Stderr = filepath.Join("..", ".."), append(os.Environ(), "CGO_ENABLED=0"), os.Stderr
+		if err := c.Run(); err != nil {
 			return 0, err
 		}
 	}
 	if kubeworldBinary == "" {
-		fmt.Fprintln(os.Stderr, "e2e: building kubeworld; from nothing this takes minutes (make e2e keeps it)")
-		kubeworldBinary = filepath.Join(scratch, "kubeworld")
-		if err := build(".", kubeworldBinary, "-ldflags", "-s -w -X k8s.io/component-base/version.gitVersion=v1.37.2", "./cmd/kubeworld"); err != nil {
-			return 0, err
+		c := exec.Command("./kubeworld.sh")
+		c.Stderr = os.Stderr
+		path, err := c.Output()
+		if err != nil {
+			return 0, fmt.Errorf("kubeworld.sh: %w", err)
 		}
+		kubeworldBinary = strings.TrimSpace(string(path))
 	}
 	defer func() {
 		if started.Load() {
@@ -52,11 +57,4 @@ func run(m *testing.M) (code int, err error) {
 		}
 	}()
 	return m.Run(), nil
-}
-
-func build(dir, out string, args ...string) error {
-	c := exec.Command("go", append([]string{"build", "-trimpath", "-buildvcs=false", "-o", out}, args...)...)
-	c.Dir, c.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
-	c.Stdout, c.Stderr = os.Stderr, os.Stderr
-	return c.Run()
 }

@@ -89,16 +89,17 @@ func findKubectl() (string, error) {
 			}
 		}
 	}
-	version, err := quickly(nil, "", "go", "list", "-m", "-f", "{{with .Replace}}{{.Version}}{{else}}{{.Version}}{{end}}", "k8s.io/kubectl")
+	out, err := quickly(nil, "", "go", "list", "-m", "-f", "{{.Version}}", "k8s.io/kubernetes")
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(cache, "bin", "kubectl-"+strings.TrimSpace(string(version)))
+	version := strings.TrimSpace(string(out))
+	path := filepath.Join(cache, "bin", "kubectl-"+version)
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
 	fmt.Fprintln(os.Stderr, "e2e: no kubectl of 1."+strconv.Itoa(oldestMinor)+" or later on PATH; building one, a minute or two")
-	_, err = quickly([]string{"CGO_ENABLED=0"}, "", "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X k8s.io/component-base/version.gitVersion=v1.37.2", "-o", path, "./cmd/kubectl")
+	_, err = quickly([]string{"CGO_ENABLED=0"}, "", "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X k8s.io/component-base/version.gitVersion="+version, "-o", path, "./cmd/kubectl")
 	return path, err
 }
 
