@@ -437,7 +437,7 @@ func virtual(t *testing.T, s *jenkins.Server) *Controller {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.r.client.Transport = inProcess{s}
+	c.r.client.Transport = fake.InProcess{Handler: s}
 	return c
 }
 

@@ -29,8 +29,8 @@ func (w *world) byREST() (list []rollback.PullRequest, size int) {
 		w.url+"/api/v3/repos/acme/payments/pulls?state=all&base=main&sort=created&direction=desc&per_page=100", http.NoBody)
 	w.must(err)
 	req.Header.Set("Authorization", "Bearer "+fakegh.Token)
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Do(req)
+	req.Header.Set("User-Agent", "test")
+	resp, err := fake.InProcess{Handler: w.server}.RoundTrip(req)
 	w.must(err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
@@ -177,52 +177,54 @@ func (w *world) history(many, long int) (first int) {
 // many waves as in a new one; and it finds the merged revert there when it is asked for again.
 func TestManyPulls(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, fakegh.RepositoryOptions{})
-	first := w.history(101, 4000)
-	bad := w.push("bad change", map[string]string{"pay.go": edit(pay, map[int]string{2: "bad"})})
-	w.push("later", map[string]string{"later.go": "package later\n"})
-	list, byREST := w.byREST()
-	if len(list) != 100 || list[99].Number != first+1 {
-		t.Fatalf("%d pull requests, from #%d", len(list), list[len(list)-1].Number)
-	}
-	states := map[rollback.PullState]int{}
-	for _, p := range list {
-		states[p.State]++
-	}
-	req := rollback.RevertRequest{Commit: bad, Labels: []string{"rollback"}}
-	w.server.Latency(100 * time.Millisecond)
-	revert := func(what string, req rollback.RevertRequest, want rollback.RevertOutcome, waves, texts int) rollback.RevertResult {
-		t.Helper()
-		w.server.Reset()
-		res, err := w.Revert(t.Context(), req)
-		if err != nil || res.Outcome != want {
-			t.Fatalf("%s: %+v, %v", what, res, err)
+	inWaves(t, fakegh.RepositoryOptions{}, func(t *testing.T, w *world) {
+		first := w.history(101, 4000)
+		bad := w.push("bad change", map[string]string{"pay.go": edit(pay, map[int]string{2: "bad"})})
+		w.push("later", map[string]string{"later.go": "package later\n"})
+		list, byREST := w.byREST()
+		if len(list) != 100 || list[99].Number != first+1 {
+			t.Fatalf("%d pull requests, from #%d", len(list), list[len(list)-1].Number)
 		}
-		lists, size := w.seen("graphql:PullRequests")
-		asked, more := w.seen("graphql:PullRequestTexts")
-		t.Logf("%s: %d waves, %d kB about pull requests", what, w.waves(), (size+more)/1000)
-		if lists != 1 || asked != texts || w.waves() != waves || size+more > byREST/10 {
-			t.Errorf("%s: %d lists and %d texts of %d bytes, REST has %d; %d waves, want %d", what, lists, asked, size+more, byREST, w.waves(), waves)
+		states := map[rollback.PullState]int{}
+		for _, p := range list {
+			states[p.State]++
 		}
-		return res
-	}
-	t.Logf("%v; REST lists them in %d kB", states, byREST/1000)
-	dry := req
-	dry.DryRun = true
-	revert("dry run", dry, rollback.RevertPlanned, 2, 0)
-	opened := revert("revert", req, rollback.RevertOpened, 8, 0)
-	if again := revert("again", req, rollback.RevertAdopted, 6, 0); again.PR.Number != opened.PR.Number {
-		t.Errorf("%+v", again)
-	}
-	w.land(opened.PR.Number, "squash")
-	for range 2 {
-		if done := revert("once it is merged", req, rollback.RevertAlready, 5, 1); done.PR.Number != opened.PR.Number || done.PR.State != rollback.PullMerged {
-			t.Errorf("%+v", done)
+		req := rollback.RevertRequest{Commit: bad, Labels: []string{"rollback"}}
+		revert := func(what string, req rollback.RevertRequest, want rollback.RevertOutcome, waves, texts int) rollback.RevertResult {
+			t.Helper()
+			w.server.Reset()
+			var res rollback.RevertResult
+			var err error
+			got := w.waves(func() { res, err = w.Revert(t.Context(), req) })
+			if err != nil || res.Outcome != want {
+				t.Fatalf("%s: %+v, %v", what, res, err)
+			}
+			lists, size := w.seen("graphql:PullRequests")
+			asked, more := w.seen("graphql:PullRequestTexts")
+			t.Logf("%s: %d waves, %d kB about pull requests", what, got, (size+more)/1000)
+			if lists != 1 || asked != texts || got != waves || size+more > byREST/10 {
+				t.Errorf("%s: %d lists and %d texts of %d bytes, REST has %d; %d waves, want %d", what, lists, asked, size+more, byREST, got, waves)
+			}
+			return res
 		}
-	}
-	if foreseen := revert("dry run, once it is merged", dry, rollback.RevertPlanned, 2, 1); foreseen.PR.Number != opened.PR.Number || len(foreseen.Notes) != 1 {
-		t.Errorf("%+v", foreseen)
-	}
+		t.Logf("%v; REST lists them in %d kB", states, byREST/1000)
+		dry := req
+		dry.DryRun = true
+		revert("dry run", dry, rollback.RevertPlanned, 2, 0)
+		opened := revert("revert", req, rollback.RevertOpened, 8, 0)
+		if again := revert("again", req, rollback.RevertAdopted, 6, 0); again.PR.Number != opened.PR.Number {
+			t.Errorf("%+v", again)
+		}
+		w.land(opened.PR.Number, "squash")
+		for range 2 {
+			if done := revert("once it is merged", req, rollback.RevertAlready, 5, 1); done.PR.Number != opened.PR.Number || done.PR.State != rollback.PullMerged {
+				t.Errorf("%+v", done)
+			}
+		}
+		if foreseen := revert("dry run, once it is merged", dry, rollback.RevertPlanned, 2, 1); foreseen.PR.Number != opened.PR.Number || len(foreseen.Notes) != 1 {
+			t.Errorf("%+v", foreseen)
+		}
+	})
 }
 
 // A merged revert is found by its text alone, also where the log does not reach what it undid.

@@ -241,7 +241,7 @@ func TestMerge(t *testing.T) {
 		w := newWorld(t, fakegh.RepositoryOptions{AutoMerge: true})
 		n := w.opened("feature", map[string]string{"pay.go": "mine\n"})
 		w.repo.Protect(fakegh.Protection{Branch: "main", MergeQueue: true, Checks: []string{"ci"}})
-		w.server.Inject(fake.Fault{Op: "graphql:enablePullRequestAutoMerge", Times: 1, Hold: func(*httpRequest) { w.must(w.repo.SetStatus("feature", "ci", "success")) },
+		w.server.Inject(fake.Fault{Op: "graphql:enablePullRequestAutoMerge", Times: 1, Hold: func(*http.Request) { w.must(w.repo.SetStatus("feature", "ci", "success")) },
 			Status: 200, Header: jsonType, Body: `{"data":{"enablePullRequestAutoMerge":null},"errors":[{"type":"UNPROCESSABLE","path":["enablePullRequestAutoMerge"],"message":"Pull request Pull request is in clean status"}]}`})
 		m, err := w.Merge(t.Context(), n, rollback.Commit(w.repo.Head("feature")))
 		if err != nil || !m.Queued || m.PR.State != rollback.PullOpen || w.server.Count("pulls/merge") != 0 {
@@ -277,7 +277,7 @@ func TestMerge(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, fakegh.RepositoryOptions{})
 		n := w.opened("feature", map[string]string{"pay.go": "mine\n"})
-		w.server.Inject(fake.Fault{Op: "pulls/merge", Hold: func(*httpRequest) { w.commit("feature", "more", map[string]string{"x": "y\n"}) }, Times: 1})
+		w.server.Inject(fake.Fault{Op: "pulls/merge", Hold: func(*http.Request) { w.commit("feature", "more", map[string]string{"x": "y\n"}) }, Times: 1})
 		if m, err := w.Merge(t.Context(), n, rollback.Commit(w.repo.Head("feature"))); rollback.KindOf(err) != rollback.Conflict || rollback.FixOf(err) == "" || m.PR.State != rollback.PullOpen {
 			t.Errorf("%+v, %v", m, err)
 		}

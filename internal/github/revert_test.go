@@ -11,16 +11,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/rollback-tools/rollback/internal/fake"
 	fakegh "github.com/rollback-tools/rollback/internal/fake/github"
 	"github.com/rollback-tools/rollback/internal/rollback"
-)
-
-type (
-	fakeRequest = fake.Request
-	httpRequest = http.Request
 )
 
 func shell(t testing.TB, dir, line string) (string, error) {
@@ -64,67 +58,67 @@ func TestRevert(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, fakegh.RepositoryOptions{})
-			good := w.head()
-			parts := []map[string]string{{"pay.go": bad}, {"extra.go": "package pay // bad\n"}, {"db/migration/V2__bad.sql": "drop\n"}}[:c.parts]
-			var n int
-			var tip rollback.Commit
-			if c.method == "push" {
-				for _, files := range parts {
-					tip = w.push("PAY-7: bad change", files)
+			inWaves(t, fakegh.RepositoryOptions{}, func(t *testing.T, w *world) {
+				good := w.head()
+				parts := []map[string]string{{"pay.go": bad}, {"extra.go": "package pay // bad\n"}, {"db/migration/V2__bad.sql": "drop\n"}}[:c.parts]
+				var n int
+				var tip rollback.Commit
+				if c.method == "push" {
+					for _, files := range parts {
+						tip = w.push("PAY-7: bad change", files)
+					}
+				} else {
+					n, tip = w.pull("feature", "PAY-7: bad change", c.method, parts...)
 				}
-			} else {
-				n, tip = w.pull("feature", "PAY-7: bad change", c.method, parts...)
-			}
-			want := w.tree(good)
-			if c.later {
-				later := w.push("later", map[string]string{"later.go": "package later\n"})
-				want = mustGit(t, w.repo.Dir(), nil, "merge-tree", "--write-tree", string(later), mustGit(t, w.repo.Dir(), nil, "commit-tree", "-p", string(tip), "-m", "x", string(good)+"^{tree}"))
-				if strings.HasPrefix(c.name, "to") {
-					want = w.tree(good)
+				want := w.tree(good)
+				if c.later {
+					later := w.push("later", map[string]string{"later.go": "package later\n"})
+					want = mustGit(t, w.repo.Dir(), nil, "merge-tree", "--write-tree", string(later), mustGit(t, w.repo.Dir(), nil, "commit-tree", "-p", string(tip), "-m", "x", string(good)+"^{tree}"))
+					if strings.HasPrefix(c.name, "to") {
+						want = w.tree(good)
+					}
 				}
-			}
-			head := w.head()
-			w.server.Latency(100 * time.Millisecond)
-			w.server.Reset()
-			req := c.ask(n, tip, good)
-			req.Story = rollback.Story{Reason: "checkout fails for everybody", By: "ada"}
-			req.Labels, req.Authors = []string{"rollback"}, true
-			res, err := w.Revert(t.Context(), req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := w.waves(); got != c.waves {
-				t.Errorf("%d waves, want %d", got, c.waves)
-			}
-			if res.Outcome != rollback.RevertOpened || res.Method != c.want || res.Tree != want || len(res.Notes) > 0 {
-				t.Errorf("%+v, want tree %s", res, want)
-			}
-			w.check(res, head)
-			p, ok := w.repo.Pull(res.PR.Number)
-			if !ok || !slices.Equal(p.Labels, []string{"rollback"}) || !strings.HasPrefix(p.Title, `Revert "`) || !strings.Contains(p.Body, "checkout fails for everybody") || !strings.Contains(p.Body, res.Check) {
-				t.Errorf("pull request %+v", p)
-			}
-			w.server.Latency(0)
-			again, err := w.Revert(t.Context(), req)
-			if err != nil || again.Outcome != rollback.RevertAdopted || again.PR.Number != res.PR.Number || again.Commit != res.Commit || again.Check != res.Check {
-				t.Errorf("again: %+v, %v", again, err)
-			}
-			if len(w.reverts()) != 1 {
-				t.Errorf("open pull requests: %+v", w.reverts())
-			}
-			w.land(res.PR.Number, "squash")
-			if got := w.tree(w.head()); got != want {
-				t.Errorf("after the merge the tree is %s, want %s", got, want)
-			}
-			if strings.HasPrefix(c.name, "to") { // what is after good is another range now
-				return
-			}
-			done, err := w.Revert(t.Context(), req)
-			if err != nil || done.Outcome != rollback.RevertAlready || done.PR.Number != res.PR.Number {
-				t.Errorf("after the merge: %+v, %v", done, err)
-			}
-			w.tidy()
+				head := w.head()
+				req := c.ask(n, tip, good)
+				req.Story = rollback.Story{Reason: "checkout fails for everybody", By: "ada"}
+				req.Labels, req.Authors = []string{"rollback"}, true
+				var res rollback.RevertResult
+				var err error
+				got := w.waves(func() { res, err = w.Revert(t.Context(), req) })
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got != c.waves {
+					t.Errorf("%d waves, want %d", got, c.waves)
+				}
+				if res.Outcome != rollback.RevertOpened || res.Method != c.want || res.Tree != want || len(res.Notes) > 0 {
+					t.Errorf("%+v, want tree %s", res, want)
+				}
+				w.check(res, head)
+				p, ok := w.repo.Pull(res.PR.Number)
+				if !ok || !slices.Equal(p.Labels, []string{"rollback"}) || !strings.HasPrefix(p.Title, `Revert "`) || !strings.Contains(p.Body, "checkout fails for everybody") || !strings.Contains(p.Body, res.Check) {
+					t.Errorf("pull request %+v", p)
+				}
+				again, err := w.Revert(t.Context(), req)
+				if err != nil || again.Outcome != rollback.RevertAdopted || again.PR.Number != res.PR.Number || again.Commit != res.Commit || again.Check != res.Check {
+					t.Errorf("again: %+v, %v", again, err)
+				}
+				if len(w.reverts()) != 1 {
+					t.Errorf("open pull requests: %+v", w.reverts())
+				}
+				w.land(res.PR.Number, "squash")
+				if got := w.tree(w.head()); got != want {
+					t.Errorf("after the merge the tree is %s, want %s", got, want)
+				}
+				if strings.HasPrefix(c.name, "to") { // what is after good is another range now
+					return
+				}
+				done, err := w.Revert(t.Context(), req)
+				if err != nil || done.Outcome != rollback.RevertAlready || done.PR.Number != res.PR.Number {
+					t.Errorf("after the merge: %+v, %v", done, err)
+				}
+				w.tidy()
+			})
 		})
 	}
 }

@@ -8,10 +8,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/rollback-tools/rollback/internal/fake"
 	fakegh "github.com/rollback-tools/rollback/internal/fake/github"
 	"github.com/rollback-tools/rollback/internal/rollback"
 )
@@ -26,6 +28,8 @@ type world struct {
 	repo   *fakegh.Repository
 	url    string
 	pauses *pauses
+	// virtual is that of a test in virtual time: without a network.
+	virtual bool
 }
 
 type pauses struct {
@@ -48,21 +52,45 @@ func (p *pauses) all() []time.Duration {
 
 func newWorld(t *testing.T, o fakegh.RepositoryOptions) *world {
 	t.Helper()
+	return makeWorld(t, o, false)
+}
+
+// latency is what each call takes in a test that counts waves: those of its calls that wait for another's answer.
+const latency = 100 * time.Millisecond
+
+// inWaves runs a test in virtual time, where a call takes the latency and nothing else: git's own time does not count.
+func inWaves(t *testing.T, o fakegh.RepositoryOptions, test func(t *testing.T, w *world)) {
+	synctest.Test(t, func(t *testing.T) { test(t, makeWorld(t, o, true)) })
+}
+
+// waves is how many calls of do waited for one another.
+func (w *world) waves(do func()) int {
+	w.server.Latency(latency)
+	defer w.server.Latency(0)
+	begun := time.Now()
+	do()
+	return int(time.Since(begun) / latency)
+}
+
+func makeWorld(t *testing.T, o fakegh.RepositoryOptions, virtual bool) *world {
+	t.Helper()
 	s, err := fakegh.New(fakegh.Options{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.Strict(reporter{t})
-	web := httptest.NewServer(s)
-	t.Cleanup(func() {
-		s.Close() // before the server's, so that hanging requests end
-		web.Close()
-	})
+	w := &world{t: t, server: s, url: "http://127.0.0.1", virtual: virtual}
+	if !virtual {
+		web := httptest.NewServer(s)
+		t.Cleanup(web.Close)
+		w.url = web.URL
+	}
+	t.Cleanup(s.Close) // before the web's, so that hanging requests end
 	repo, err := s.CreateRepository("acme/payments", o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, server: s, repo: repo, url: web.URL}
+	w.repo = repo
 	w.push("root", map[string]string{"README.md": lines(10, "readme"), "pay.go": lines(20, "pay"), "go.sum": "a\n"})
 	w.Forge, w.pauses = w.forge(Config{Token: fakegh.Token, TokenFrom: "GITHUB_TOKEN"})
 	return w
@@ -99,6 +127,9 @@ func (w *world) forge(c Config) (*Forge, *pauses) {
 	}
 	p := &pauses{}
 	f.guard.pause = p.sleep
+	if w.virtual {
+		f.guard.next = fake.InProcess{Handler: w.server}
+	}
 	f.guard.timeout = time.Minute // git is slow on a busy machine; what hangs is in faults_test.go
 	w.t.Cleanup(f.Close)
 	return f, p
@@ -216,19 +247,4 @@ func (w *world) reverts() []fakegh.Pull {
 		}
 	}
 	return list
-}
-
-// waves is how many sequential round trips the requests seen took: the longest chain of requests of which each came after
-// the one before was answered.
-func (w *world) waves() int {
-	all := w.server.Requests()
-	slices.SortFunc(all, func(a, b fakeRequest) int { return a.Time.Compare(b.Time) })
-	n := 0
-	var end time.Time
-	for _, r := range all {
-		if r.Start.After(end) {
-			n, end = n+1, r.Time
-		}
-	}
-	return n
 }
