@@ -119,6 +119,9 @@ func (r *run) merge(ctx context.Context) (Outcome, string, error) {
 				return state, err
 			}
 		}
+		if err := r.sure(ctx); err != nil {
+			return state, err
+		}
 		act, done := acting(ctx, grace)
 		defer done()
 		state, err = r.World.PullRequests.Merge(act, m.PR, r.checked)
@@ -246,6 +249,9 @@ func (r *run) build(ctx context.Context) (Outcome, string, error) {
 			b = found[0].Build
 			continue
 		case err == nil && len(perhaps) == 0 && f.CommitParameter != "" && r.World.Starter != nil && !time.Now().Before(asked):
+			if err := r.sure(ctx); err != nil {
+				return "", "", err
+			}
 			act, done := acting(ctx, grace)
 			started, err := r.World.Starter.Start(act, BuildRequest{Job: f.Job, ID: r.entry.ID, Parameters: map[string]string{f.CommitParameter: string(m.Commit)}})
 			done()

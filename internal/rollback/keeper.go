@@ -16,8 +16,9 @@ type keeper struct {
 	scope   Scope
 	stop    context.CancelCauseFunc
 
-	mu  sync.Mutex // guards rec, and is never held during a call: the run must not wait for a slow API server
-	rec Record
+	mu   sync.Mutex // guards rec and held, and is never held during a call: the run must not wait for a slow API server
+	rec  Record
+	held time.Time // when the lock was last seen to be ours, by the clock on the wall: it goes on while a laptop sleeps
 	// version and mine belong to whoever writes: claim, then the background, then finish. Versions are a chain.
 	version string
 	mine    func(*Lock) bool
@@ -78,6 +79,7 @@ func (k *keeper) claim(ctx context.Context, take func(Record) (Record, error)) e
 			}
 		}
 		k.rec, k.version = rec, next
+		k.holds()
 		bg, quit := context.WithCancel(context.Background())
 		k.quit, k.ended = quit, make(chan struct{})
 		go k.beat(bg)
@@ -171,6 +173,38 @@ func (k *keeper) flush(ctx context.Context, change func(*Record)) {
 	}
 }
 
+// trusted is how long a run acts on a lock without asking whether it is still its own.
+const trusted = HeartbeatEvery / 2
+
+// holds notes that the lock was ours a moment ago.
+func (k *keeper) holds() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.held = time.Now().Round(0)
+}
+
+// age is for how long nobody has seen the lock to be ours.
+func (k *keeper) age() time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return time.Now().Round(0).Sub(k.held)
+}
+
+// sure is asked before an act that somebody who took the lock would not want. Whoever stood still, by a hanging call or a
+// laptop that slept, asks first; a run that goes on at its usual pace does not, and loses no time. An API server that is
+// out of reach delays the act only, until anybody may have the lock.
+func (k *keeper) sure(ctx context.Context) error {
+	if age := k.age(); k.ended == nil || age >= 0 && age < trusted {
+		return nil
+	}
+	k.flush(ctx, func(*Record) {})
+	if age := k.age(); ctx.Err() == nil && age >= LockExpiry {
+		return &Error{Exit: Failed, What: fmt.Sprintf("the lock of %s could not be renewed for %s: somebody else may be at work by now", k.scope, Span(age)),
+			Next: []string{"to see who is at work: rollback status " + k.scope.flags()}}
+	}
+	return ctx.Err()
+}
+
 // finish stops the background and makes the last write, trying again until ctx ends: the outcome must not be lost to a
 // moment's trouble. owe says what becomes of the debts; it is applied anew to what others wrote meanwhile.
 func (k *keeper) finish(ctx context.Context, change func(*Record), owe func([]FollowUp) []FollowUp) error {
@@ -224,6 +258,7 @@ func (k *keeper) write(ctx context.Context) error {
 	version, err := k.records.Write(ctx, rec, k.version)
 	if err == nil {
 		k.version = version
+		k.holds()
 		return nil
 	}
 	if KindOf(err) != Conflict {
@@ -252,6 +287,7 @@ func (k *keeper) write(ctx context.Context) error {
 		return err
 	}
 	k.version = version
+	k.holds()
 	return nil
 }
 

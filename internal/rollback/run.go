@@ -333,6 +333,15 @@ func acting(ctx context.Context, grace time.Duration) (context.Context, context.
 	return act, func() { stop(); cancel(nil) }
 }
 
+// sure fails where the lock of this run may be somebody else's by now. It is asked before each act that changes production.
+func (r *run) sure(ctx context.Context) error {
+	err := r.keeper.sure(ctx)
+	if e := (*Error)(nil); errors.As(err, &e) {
+		e.Exit = r.exit()
+	}
+	return err
+}
+
 // claim takes the lock and writes down what will be done, in one write: from here on any machine can go on with it.
 func (r *run) claim(ctx context.Context) (Outcome, string, error) {
 	s, p := r.survey, r.plan
@@ -501,6 +510,9 @@ func orNothing(d Digest) string {
 
 // retag points the moving tag at the target, byte for byte.
 func (r *run) retag(ctx context.Context) (Outcome, string, error) {
+	if err := r.sure(ctx); err != nil {
+		return "", "", err
+	}
 	act, done := acting(ctx, grace)
 	defer done()
 	s := r.survey
@@ -568,6 +580,9 @@ func (r *run) movedBack() error {
 // restart stamps every affected workload that does not carry the stamp yet, and looks at the tag once more meanwhile: pods
 // made from now on must find the target there.
 func (r *run) restart(ctx context.Context) (Outcome, string, error) {
+	if err := r.sure(ctx); err != nil {
+		return "", "", err
+	}
 	act, done := acting(ctx, grace)
 	defer done()
 	var todo []Ref
@@ -761,8 +776,10 @@ func (r *run) end(ctx context.Context, step Step, err error) (*Result, error) {
 		if errors.As(err, &e) {
 			res.Next = slices.Clone(e.Next)
 		}
-		if !errors.Is(err, errLockLost) { // then it is for whoever has it to go on
+		if !errors.Is(err, errLockLost) {
 			res.Next = append(res.Next, r.nextFailed(step, res.Exit)...)
+		} else if res.Production == NotChanged { // it is for whoever has the lock to go on, and to tell what that one has changed
+			res.Production = "not changed by this command"
 		}
 	}
 	if logErr := r.log(Event{Type: "run.finished", Text: res.Outcome, Data: map[string]any{"exit": int(res.Exit), "production": res.Production}}); logErr != nil {

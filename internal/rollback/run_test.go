@@ -3,6 +3,7 @@ package rollback
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -657,6 +658,96 @@ func TestStolenLock(t *testing.T) {
 			t.Errorf("%+v, lock %v, %d restarts", rec.Last, rec.Lock, w.workloads[0].changes)
 		}
 	})
+}
+
+// A run that stood still while somebody took its lock notices before its next act, and leaves everything as that one made it.
+func TestRobbed(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		at     string        // the call at which it stands still
+		asleep time.Duration // for so long
+		steal  string
+		away   bool // the cluster does not answer it any more
+		exit   Exit
+		says   string
+		tag    rune // what the moving tag names at the end
+	}{
+		{"before the tag", "journal step.outcome keep", 30 * time.Second, "ann does not answer", false, Refused, "no longer ours", b},
+		{"when the lock had expired", "journal step.outcome keep", time.Hour, "", false, Refused, "no longer ours", b},
+		{"and the cluster is out of reach", "journal step.outcome keep", time.Hour, "", true, Failed, "could not be renewed for 1h", b},
+		{"while the tag is moved", "Tag latest", 30 * time.Second, "ann does not answer", false, Unverified, "no longer ours", c},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in(t, func(t *testing.T, w *world) {
+				w.latency, w.slow = 100*time.Millisecond, map[string]time.Duration{"Write": time.Second}
+				p, q := w.process("ann"), w.process("bob")
+				p.faults = []*fault{{op: tt.at, do: freeze, wait: tt.asleep}}
+				ended := make(chan error)
+				go func() {
+					_, err := p.run(toPrevious)
+					ended <- err
+				}()
+				time.Sleep(max(tt.asleep/2-time.Minute, 2*time.Second))
+				mustRun(t, q, Request{Act: ActRun, To: commitOf(b), Steal: tt.steal})
+				before, restarts := w.stored(), w.workloads[0].changes
+				w.mu.Lock()
+				if tt.away {
+					p.faults = []*fault{{op: "Read", do: hang, times: -1}, {op: "Write", do: hang, times: -1}}
+				}
+				w.mu.Unlock()
+				err := <-ended
+				exitIs(t, err, tt.exit)
+				if e := says(t, err, tt.says, "rollback status --service payments --environment prod"); tt.exit == Refused && e.Production != "not changed by this command" {
+					t.Errorf("production: %s", e.Production)
+				}
+				if w.tags["latest"] != w.of(tt.tag) || w.workloads[0].changes != restarts || !reflect.DeepEqual(w.stored(), before) {
+					t.Errorf("it wrote %v\n%+v", writes(p), w.stored().Last)
+				}
+			})
+		})
+	}
+}
+
+// So does one that waits for GitHub or Jenkins: it merges nothing and starts no build.
+func TestRobbedByMerge(t *testing.T) {
+	for _, tt := range []struct{ at, act string }{{"MergeState", "Merge "}, {"Newest", "Start"}} {
+		t.Run(tt.at, func(t *testing.T) {
+			inMerge(t, func(t *testing.T, w *world, f *forge) {
+				w.latency, w.slow = 100*time.Millisecond, map[string]time.Duration{"Write": time.Second}
+				f.webhook, w.place.Followed.CommitParameter = false, "COMMIT"
+				p, q := w.process("ann"), w.process("bob")
+				p.limits.Merge = time.Hour
+				if tt.act == "Merge " { // GitHub does not merge by itself, and something is missing for a while
+					f.opensAfter, f.gates = 5*time.Minute, []Check{{Name: "unit tests", State: "pending", Required: true}}
+					p.faults = []*fault{{op: tt.act, do: refuse, kind: Rejected}}
+				}
+				w.before = func(by *process, op string) { // it has looked once, and will again
+					if by == p && op == tt.at {
+						w.before = nil
+						p.faults = []*fault{{op: tt.at, do: freeze, wait: time.Hour / 2}}
+					}
+				}
+				ended := make(chan error)
+				go func() {
+					_, err := p.run(byMerge)
+					ended <- err
+				}()
+				time.Sleep(10 * time.Minute)
+				stolen := time.Now()
+				w.mu.Lock()
+				w.place.Followed.AutoMerge = false
+				w.mu.Unlock()
+				mustRun(t, q, Request{Act: ActRun, To: Previous, Method: MethodRetag, Steal: "ann does not answer"})
+				err := <-ended
+				says(t, err, "no longer ours")
+				for _, c := range p.calls {
+					if c.op == tt.act && c.at.After(stolen) {
+						t.Errorf("%s came after the theft: %v", tt.act, err)
+					}
+				}
+			})
+		})
+	}
 }
 
 // TestWaves counts round trips that wait for each other: every call takes one second, so the second is the depth.

@@ -389,7 +389,7 @@ type fault struct {
 	op   string // prefix of the operation; "" for any
 	do   faultKind
 	kind CallKind      // of a refusal
-	wait time.Duration // that it asks for
+	wait time.Duration // that it asks for, or for which the process is frozen
 	// times is how often it happens (0: once; -1: always).
 	times int
 	fired int
@@ -406,10 +406,11 @@ const (
 	killAfter
 	signal     // the call is done; meanwhile the process is told to stop
 	hangSignal // no answer, and after a second the process is told to stop
+	freeze     // from here on nothing of the process goes on for a while, as on a laptop that sleeps
 )
 
 func (k faultKind) String() string {
-	return [...]string{"refused ", "answer lost", "request lost", "hangs", "killed before", "killed after", "signal", "hangs until a signal"}[k]
+	return [...]string{"refused ", "answer lost", "request lost", "hangs", "killed before", "killed after", "signal", "hangs until a signal", "freezes"}[k]
 }
 
 // process is one run of the program.
@@ -434,6 +435,7 @@ type process struct {
 	plan      *Plan
 	survey    *Survey
 	stopped   time.Time // when a signal arrived
+	thaws     time.Time // until then it is frozen
 	lasted    time.Time // when it ended
 	id        string    // of the plan
 }
@@ -474,8 +476,13 @@ func (p *process) call(ctx context.Context, op string, write bool, do func() err
 			break
 		}
 	}
+	if f != nil && f.do == freeze {
+		p.thaws = time.Now().Add(f.wait)
+	}
+	frozen := time.Until(p.thaws)
 	d := w.latency + w.slow[op]
 	w.mu.Unlock()
+	time.Sleep(frozen)
 	if d > 0 && !pause(ctx, d) {
 		return lost
 	}
