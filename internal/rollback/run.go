@@ -301,11 +301,10 @@ func (r *run) exit() Exit {
 
 // stopped turns the end of the context into what ended it.
 func (r *run) stopped(ctx context.Context) error {
-	exit := r.exit()
-	if r.done(StepVerify) { // as where the outcome cannot be written: production is proven
+	exit, cause := r.exit(), context.Cause(ctx)
+	if r.done(StepVerify) && !errors.Is(cause, errLockLost) { // as where the outcome cannot be written: production is proven
 		exit = Pending
 	}
-	cause := context.Cause(ctx)
 	var e *Error
 	if errors.As(cause, &e) {
 		c := *e
@@ -683,9 +682,9 @@ func (r *run) record(ctx context.Context) (Outcome, string, error) {
 		if !r.done(StepVerify) {
 			exit = r.exit()
 		}
-		if e := (*Error)(nil); errors.Is(err, errLockLost) && errors.As(err, &e) { // "refused" would say that nothing was done
+		if e := (*Error)(nil); errors.Is(err, errLockLost) && errors.As(err, &e) {
 			lost := *e
-			lost.Exit = exit
+			lost.Exit = r.exit() // "refused" would say that nothing was done, and "pending" to do it again
 			return "", "", &lost
 		}
 		r.note("the lock stays until it expires, %s after the last heartbeat", Span(LockExpiry))
@@ -780,6 +779,8 @@ func (r *run) end(ctx context.Context, step Step, err error) (*Result, error) {
 			res.Next = append(res.Next, r.nextFailed(step, res.Exit)...)
 		} else if res.Production == NotChanged { // it is for whoever has the lock to go on, and to tell what that one has changed
 			res.Production = "not changed by this command"
+		} else if r.done(StepVerify) {
+			res.Production += " when this command looked; somebody else has been at work since"
 		}
 	}
 	if logErr := r.log(Event{Type: "run.finished", Text: res.Outcome, Data: map[string]any{"exit": int(res.Exit), "production": res.Production}}); logErr != nil {

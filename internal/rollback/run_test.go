@@ -672,10 +672,11 @@ func TestRobbed(t *testing.T) {
 		says   string
 		tag    rune // what the moving tag names at the end
 	}{
-		{"before the tag", "journal step.outcome keep", 30 * time.Second, "ann does not answer", false, Refused, "no longer ours", b},
+		{"before the tag", "journal step.outcome keep", time.Minute, "ann does not answer", false, Refused, "no longer ours", b},
 		{"when the lock had expired", "journal step.outcome keep", time.Hour, "", false, Refused, "no longer ours", b},
 		{"and the cluster is out of reach", "journal step.outcome keep", time.Hour, "", true, Failed, "could not be renewed for 1h", b},
-		{"while the tag is moved", "Tag latest", 30 * time.Second, "ann does not answer", false, Unverified, "no longer ours", c},
+		{"when all is proven", "journal step.outcome verify", time.Minute, "ann does not answer", false, Unverified, "somebody else has been at work since", b},
+		{"while the tag is moved", "Tag latest", time.Minute, "ann does not answer", false, Unverified, "no longer ours", c},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			in(t, func(t *testing.T, w *world) {
@@ -687,7 +688,15 @@ func TestRobbed(t *testing.T) {
 					_, err := p.run(toPrevious)
 					ended <- err
 				}()
-				time.Sleep(max(tt.asleep/2-time.Minute, 2*time.Second))
+				asleep := func() bool {
+					w.mu.Lock()
+					defer w.mu.Unlock()
+					return time.Now().Before(p.thaws)
+				}
+				for !asleep() {
+					time.Sleep(time.Second)
+				}
+				time.Sleep(tt.asleep - 50*time.Second) // bob takes 40 s
 				mustRun(t, q, Request{Act: ActRun, To: commitOf(b), Steal: tt.steal})
 				before, restarts := w.stored(), w.workloads[0].changes
 				w.mu.Lock()

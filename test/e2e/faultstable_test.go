@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -161,13 +162,46 @@ func edit(change func(record object)) func(context.Context, *Stage) error {
 	}
 }
 
-// onLaptop makes the holder of the lock one on another machine, who is at work.
-var onLaptop = edit(func(record object) {
-	lock := mapOf(record, "lock")
-	holder := mapOf(lock, "holder")
-	holder["user"], holder["host"], holder["process"] = "colleague", "laptop-7", "laptop-7/4026531836/4711/1"
-	lock["heartbeat"], lock["expiresAt"] = time.Now().UTC(), time.Now().Add(10*time.Minute).UTC()
-})
+// onLaptop makes the holder of the lock somebody on another machine, whose lock stands for a while yet or has expired.
+func onLaptop(user string, left time.Duration) func(context.Context, *Stage) error {
+	return edit(func(record object) {
+		lock := mapOf(record, "lock")
+		holder := mapOf(lock, "holder")
+		holder["user"], holder["host"], holder["process"] = user, "laptop-7", "laptop-7/4026531836/4711/1"
+		lock["heartbeat"], lock["expiresAt"] = time.Now().UTC(), time.Now().Add(left).UTC()
+	})
+}
+
+// elsewhere is the directory of all that a program finds and leaves on another machine.
+const elsewhere = "elsewhere"
+
+// theColleague is the environment of somebody else on a machine of their own, as far as it is another one.
+func theColleague(w World) []string {
+	home := filepath.Join(w.Dir(), elsewhere)
+	return []string{"HOME=" + home, "TMPDIR=" + home, "ROLLBACK_STATE=" + filepath.Join(home, "journals"), "ROLLBACK_USER=colleague"}
+}
+
+// given has the colleague give the commands from here on, or again whoever is on call, when something has been done.
+func given(env func(World) []string, before func(context.Context, *Stage) error) func(context.Context, *Stage) error {
+	return func(ctx context.Context, s *Stage) error {
+		s.env = env(s.world)
+		return before(ctx, s)
+	}
+}
+
+func theOneOnCall(World) []string { return nil }
+
+// robbed lets the colleague take the lock when the call has come, before it is done, and bring a rollback of their own to its
+// end. That takes longer than one acts without a look at the lock.
+func (c call) robbed(args []string) func(context.Context, *Stage) error {
+	return c.meets(func(s *Stage) error {
+		r, err := s.with(theColleague(s.world)).rollback(context.Background(), append(slices.Clone(args), "--steal", "no answer", "--settle", "6s")...)
+		if err == nil && r.exit != 0 {
+			err = fmt.Errorf("the colleague's: exit %d\n%s", r.exit, r.stderr)
+		}
+		return err
+	})
+}
 
 // moves points the moving tag at a release.
 func moves(name string) func(*Stage) error {
@@ -340,13 +374,54 @@ var faultScenarios = []Scenario{
 		Name: "the lock is somebody else's, and is taken", Seed: one,
 		Steps: []Step{
 			{Before: theRestart.ends(syscall.SIGKILL, false), Args: back, Exit: killed},
-			{Before: onLaptop, Args: back, Exit: 5, Says: []string{"is locked by", "laptop-7", "--steal"}},
+			{Before: onLaptop("colleague", 10*time.Minute), Args: back, Exit: 5, Says: []string{"is locked by", "laptop-7", "--steal"}},
 			{Args: on("plan", "--reason", "amounts"), Exit: 5, Says: []string{"[locked]"}},
 			{Args: on("undo", "--reason", "amounts", "--dry-run"), Exit: 5, Says: []string{"[locked]"}},
 			{Args: on("status"), Says: []string{"laptop-7"}},
 			{Args: append(slices.Clone(back), "--steal", "gone home"), Says: []string{"gone home"}},
 		},
 		Want: isBack,
+	},
+	{
+		Name: "the lock is taken half-way, by one who goes on", Seed: one,
+		Steps: []Step{
+			{Before: theKeep.robbed(back), Args: back, Exit: 5, Says: []string{"the lock of payments/prod", "production: not changed by this command"}},
+			{Before: well, Args: undo},
+			{Before: theTag.robbed(back), Args: back, Exit: 4, Says: []string{"the lock of payments/prod"}},
+			{Before: well, Args: undo},
+			{Before: theOutcome.robbed(back), Args: back},
+		},
+		Want: map[string]string{"tags.payments.latest": good, "workloads.Deployment/payments.generation": "6"},
+	},
+	{
+		Name: "the lock is taken half-way, by one who wants another image", Seed: one,
+		Steps: []Step{
+			{Before: theKeep.robbed(on("run", "--to", "{old}", "--reason", "colleague", "--yes")), Args: back, Exit: 5, Says: []string{"the lock of payments/prod"}},
+			{Args: on("status"), Says: []string{"colleague"}},
+			{Before: well, Args: undo},
+			{Before: theOutcome.robbed(undo), Args: back, Exit: 4, Says: []string{"the lock of payments/prod", "somebody else has been at work since"}},
+			{Args: on("status")},
+			{Before: theTag.robbed(on("run", "--to", "{old}", "--reason", "colleague", "--yes")), Args: back, Exit: 4, Says: []string{"the lock of payments/prod"}},
+			{Args: on("status")},
+			{Args: on("verify"), Exit: 4},
+			{Args: undo, Exit: 5, Says: []string{"[moved-on]"}},
+			{Args: on("run", "--to", "{old}", "--reason", "colleague", "--yes")},
+		},
+		Want: map[string]string{"tags.payments.latest": "<image old in full>", "pods.payments: Running [app <image old in full> running ready=true]": "1"},
+	},
+	{
+		Name: "killed on one machine, finished on another", Seed: one,
+		Steps: []Step{
+			{Before: theTag.ends(syscall.SIGKILL, true), Args: back, Exit: killed},
+			{Before: given(theColleague, onLaptop("oncall", 10*time.Minute)), Args: back, Exit: 5, Says: []string{"is locked by oncall on laptop-7"}},
+			{Before: onLaptop("oncall", -time.Second), Args: on("status")},
+			wellAgain(back),
+			{Before: theRestart.ends(syscall.SIGKILL, true), Args: undo, Exit: killed},
+			{Before: given(theOneOnCall, onLaptop("colleague", 10*time.Minute)), Args: undo, Exit: 5, Says: []string{"is locked by colleague on laptop-7"}},
+			{Before: onLaptop("colleague", -time.Second), Args: undo},
+			{Args: on("status")},
+		},
+		Want: map[string]string{"tags.payments.latest": bad, "workloads.Deployment/payments.generation": "3"},
 	},
 	{
 		Name: "the tag is moved meanwhile", Seed: one,

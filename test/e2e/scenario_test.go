@@ -64,6 +64,7 @@ type Stage struct {
 	mu       sync.Mutex
 	journals []string // paths, in the order in which they were begun
 	result   string   // path of the result file that the program is to leave, "" for none
+	env      []string // in place of what the world's says, from here on
 }
 
 // killed is the exit code of a program that was killed.
@@ -173,7 +174,11 @@ func (s *Stage) sightJournals() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	paths, err := filepath.Glob(filepath.Join(s.world.Dir(), "journals", "*.jsonl"))
-	for _, path := range paths {
+	if err != nil {
+		return err
+	}
+	others, err := filepath.Glob(filepath.Join(s.world.Dir(), elsewhere, "journals", "*.jsonl"))
+	for _, path := range append(paths, others...) {
 		if !slices.Contains(s.journals, path) {
 			s.journals = append(s.journals, path)
 		}
@@ -199,7 +204,7 @@ func (s *Stage) rollback(ctx context.Context, args ...string) (outcome, error) {
 	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
 	c.WaitDelay = 10 * time.Second
 	var stdout, stderr bytes.Buffer
-	c.Dir, c.Env, c.Stdout, c.Stderr = s.world.Dir(), s.world.Env(), &stdout, &stderr
+	c.Dir, c.Env, c.Stdout, c.Stderr = s.world.Dir(), append(s.world.Env(), s.env...), &stdout, &stderr
 	if s.result != "" {
 		c.Env = append(c.Env, "ROLLBACK_RESULT_FILE="+s.result)
 	}
