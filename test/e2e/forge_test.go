@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -41,6 +42,7 @@ type forge struct {
 	jenkinsURL string
 	webhook    atomic.Bool // whether a merge starts the deploy job
 	breaks     atomic.Bool // whether builds fail
+	restarts   []string    // what the deploy job restarts: deployments/payments
 	tools      string      // directory with git, gh and rollback
 	gh         string      // directory with the configuration of gh
 
@@ -51,7 +53,7 @@ type forge struct {
 // newForge starts GitHub and Jenkins, and a world that is configured to use them.
 func newForge(t *testing.T, start func(*testing.T, Options) World, o Options) *forge {
 	t.Helper()
-	f := &forge{builds: map[string]*Release{}}
+	f := &forge{builds: map[string]*Release{}, restarts: []string{"deployments/payments"}}
 	f.webhook.Store(true)
 	var err error
 	if f.github, err = github.New(github.Options{}); err != nil {
@@ -93,7 +95,7 @@ func (f *forge) Env() []string {
 	return append(f.World.Env(), "GITHUB_TOKEN="+github.Token, "JENKINS_TOKEN="+jenkinsToken, "ROLLBACK_REVERT_WAIT=2m")
 }
 
-// deploy is the life of a build: check out, build, push, point latest at it, restart the deployment.
+// deploy is the life of a build: check out, build, push, point latest at it, restart what runs it.
 func (f *forge) deploy(ctx context.Context, b *jenkins.Build) string {
 	commit := b.Asked()
 	if commit == "" {
@@ -118,7 +120,10 @@ func (f *forge) deploy(ctx context.Context, b *jenkins.Build) string {
 	if err == nil {
 		b.Stage("Deploy")
 		stamp := object{"kubectl.kubernetes.io/restartedAt": time.Now().UTC().Format(time.RFC3339Nano)} // kubectl: to the second, in which the rollback may have restarted it
-		err = f.API().merge(ctx, "deployments", f.Namespace(), "payments", object{"spec": object{"template": object{"metadata": object{"annotations": stamp}}}})
+		for _, workload := range f.restarts {
+			resource, name, _ := strings.Cut(workload, "/")
+			err = errors.Join(err, f.API().merge(ctx, resource, f.Namespace(), name, object{"spec": object{"template": object{"metadata": object{"annotations": stamp}}}}))
+		}
 	}
 	if err != nil {
 		b.Print("%s\n", err)
@@ -257,7 +262,13 @@ func (f *forge) deployed(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	return f.API().rolledOut(ctx, "deployments", f.Namespace(), "payments")
+	for _, workload := range f.restarts {
+		resource, name, _ := strings.Cut(workload, "/")
+		if err := f.API().rolledOut(ctx, resource, f.Namespace(), name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // TestForge plays the scenarios that need GitHub and Jenkins.

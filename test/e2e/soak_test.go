@@ -1,20 +1,20 @@
 package e2e
 
-// The soak: rollbacks and undos in a loop, on both worlds at once, with random faults and kills. Each must end in a proven
-// state, after the same command once more at most; at the end nothing may be left that piles up. E2E_SOAK is how long it
-// takes, 30s if it is not set, E2E_SEED repeats the choices of another run. What goes on inside the program is looked at by
-// the soak of the main module (test/bench).
+// The soak: what people do about a bad deploy, in a loop, on both worlds at once, with random faults in all four systems, random
+// kills, and others who look or type the same at the same time. Each command must end in a proven state, after the same command
+// once more at most; after each story nothing may be left that piles up. E2E_SOAK is how long it takes, 25s if it is not set,
+// E2E_SEED repeats the choices of another run. The stories are in soakstory_test.go, the report is written by soakpage_test.go.
+// What goes on inside the program is looked at by the soak of the main module (test/bench).
 
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"io/fs"
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"path/filepath"
-	"regexp"
+	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,12 +25,12 @@ import (
 	"time"
 
 	"github.com/rollback-tools/rollback/internal/fake"
-	"github.com/rollback-tools/rollback/internal/record"
 	"github.com/rollback-tools/rollback/internal/rollback"
 )
 
 func TestSoak(t *testing.T) {
-	length := 30 * time.Second
+	t.Parallel()
+	length := 25 * time.Second
 	if text := os.Getenv("E2E_SOAK"); text != "" {
 		var err error
 		if length, err = time.ParseDuration(text); err != nil {
@@ -44,66 +44,111 @@ func TestSoak(t *testing.T) {
 			t.Fatalf("E2E_SEED: %v", err)
 		}
 	}
-	t.Logf("seed %d; to repeat the choices: E2E_SEED=%d", seed, seed)
+	t.Logf("seed %d; to repeat the choices: make soak SEED=%d", seed, seed)
+	var soaks []*soak
 	var both sync.WaitGroup
 	for i, start := range worlds {
-		k := &soak{t: t, world: start(t, Options{}), rng: rand.New(rand.NewPCG(seed, uint64(i))), counts: map[string]int{}}
+		k := &soak{t: t, f: newForge(t, start, Options{Config: "    revert: {labels: [rollback, urgent], reviewers: [payments-dev]}\n"}), world: uint64(i), seed: seed, counts: counts{}}
+		soaks = append(soaks, k)
 		both.Go(func() { k.run(length) })
 	}
 	both.Wait()
+	if path := os.Getenv("E2E_SOAK_PAGE"); path != "" && !t.Failed() {
+		if err := writeSoakPage(path, seed, length, soaks); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // soak is the loop on one world.
 type soak struct {
 	t      *testing.T
-	world  World
+	f      *forge
 	stage  *Stage
-	rng    *rand.Rand
-	counts map[string]int // of what was done
-	failed bool
+	seed   uint64
+	world  uint64
+	rng    *rand.Rand // of the story
+	counts counts
+	line   []*Release // what was deployed, oldest first; between two stories the last one runs
+	builds int        // that the deploy job was to do
+	took   time.Duration
+
+	mu   sync.Mutex
+	told []string // what was done in the story, and what came of it
 }
 
-func (k *soak) errorf(format string, args ...any) {
-	k.failed = true
-	k.t.Errorf(k.world.Name()+": "+format, args...)
+// counts are of what was done, by what it is about and what it is.
+type counts map[string]map[string]int
+
+// tell notes what was done; it is printed when a story fails, and as it happens with -v.
+func (k *soak) tell(format string, args ...any) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.told = append(k.told, fmt.Sprintf(format, args...))
+}
+
+func (k *soak) count(about, what string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.counts[about] == nil {
+		k.counts[about] = map[string]int{}
+	}
+	k.counts[about][what]++
 }
 
 func (k *soak) run(length time.Duration) {
 	ctx, cancel := context.WithTimeout(k.t.Context(), length+5*time.Minute)
 	defer cancel()
-	k.stage = &Stage{world: k.world, releases: map[string]*Release{}, broken: func(err error) { k.errorf("%v", err) }}
-	if err := k.stage.grant(ctx, "run"); err != nil {
-		k.errorf("%v", err)
-		return
+	fail := func(err error) {
+		k.t.Errorf("%s: %v\n%s\nto repeat the choices: make soak SEED=%d", k.f.Name(), err, strings.Join(k.told, "\n"), k.seed)
 	}
-	if err := payments("Deployment", "StatefulSet")(ctx, k.stage); err != nil {
-		k.errorf("seed: %v", err)
-		return
-	}
-	files, err := k.files()
+	before, err := k.begin(ctx)
 	if err != nil {
-		k.errorf("%v", err)
+		fail(err)
 		return
 	}
-	at := "bad" // what runs
-	targets := []string{"good", "old", "oldest"}
 	begun := time.Now()
-	for n := 1; time.Since(begun) < length && !k.failed; n++ {
-		to, args := targets[k.rng.IntN(len(targets))], []string(nil)
-		if at == "bad" {
-			args = on("run", "--to", "{"+to+"}", "--reason", "soak", "--yes")
-		} else {
-			to, args = "bad", on("undo", "--reason", "soak", "--yes")
+	for n := uint64(1); time.Since(begun) < length; n++ {
+		k.told = nil
+		k.rng = rand.New(rand.NewPCG(k.seed, k.world<<32|n)) // no story depends on how another one went
+		s := stories[k.rng.IntN(len(stories))]
+		k.tell("story %d: %s", n, s.name)
+		k.count("stories", s.name)
+		at := time.Now()
+		if err := k.story(ctx, s); err != nil {
+			fail(err)
+			return
 		}
-		k.once(ctx, n, args, to)
-		at = to
+		if testing.Verbose() {
+			k.t.Logf("%s: story %d: %s, %s", k.f.Name(), n, s.name, time.Since(at).Round(10*time.Millisecond))
+		}
 	}
-	k.nothingLeft(ctx, files)
-	var said []string
-	for _, what := range sorted(k.counts) {
-		said = append(said, fmt.Sprintf("%s %d", what, k.counts[what]))
+	k.took = time.Since(begun)
+	if err := k.nothingLeft(ctx, before); err != nil {
+		fail(err)
 	}
-	k.t.Logf("%s: %s in %s", k.world.Name(), strings.Join(said, ", "), time.Since(begun).Round(time.Second))
+	for _, about := range sorted(k.counts) {
+		k.t.Logf("%s: %s: %v", k.f.Name(), about, k.counts[about])
+	}
+}
+
+// begin brings the world into its first state and returns the files that are there.
+func (k *soak) begin(ctx context.Context) (map[string]bool, error) {
+	k.stage = &Stage{world: k.f, releases: map[string]*Release{}, broken: func(err error) { k.t.Errorf("%s: %v", k.f.Name(), err) }}
+	if err := k.stage.grant(ctx, "run"); err != nil {
+		return nil, err
+	}
+	if err := coded(ctx, k.stage); err != nil {
+		return nil, err
+	}
+	if err := k.stage.up(ctx, workload(k.f, "StatefulSet", "payments-worker", "payments", 2)); err != nil {
+		return nil, err
+	}
+	k.f.restarts = []string{"deployments/payments", "statefulsets/payments-worker"}
+	for _, c := range changes {
+		k.line = append(k.line, k.stage.releases[c.name])
+	}
+	return k.files()
 }
 
 // disturbance is what happens to one command.
@@ -112,118 +157,240 @@ type disturbance struct {
 	signal syscall.Signal // 0 for none
 	at     int            // the request at which the signal comes, the first one is 1
 	lost   bool           // of SIGKILL: that request is not done
-	board  string         // "cluster" or "registry", of a fault
+	steal  bool           // of SIGKILL: the lock that is left is that of another machine, which only --steal takes
+	system string         // of a fault
 	fault  fake.Fault
+	beside []*look // of others at the same time; nil is the very same command by a colleague
 }
 
 func (d disturbance) String() string {
+	text := d.name
 	switch {
 	case d.lost:
-		return fmt.Sprintf("%s at request %d, which is lost", d.name, d.at)
+		text = fmt.Sprintf("%s at request %d, which is lost", d.name, d.at)
 	case d.signal != 0:
-		return fmt.Sprintf("%s at request %d", d.name, d.at)
-	case d.board != "":
-		return fmt.Sprintf("%s at %s %s, after %d of them, %d times", d.name, d.board, d.fault.Op, d.fault.Skip, d.fault.Times)
+		text = fmt.Sprintf("%s at request %d", d.name, d.at)
+	case d.system != "":
+		text = fmt.Sprintf("%s at %s %s, after %d of them, %d times", d.name, d.system, d.fault.Op, d.fault.Skip, d.fault.Times)
 	}
-	return d.name
+	for _, b := range d.beside {
+		if b == nil {
+			text += "; the same by a colleague"
+		} else {
+			text += "; " + b.args[0] + " by others"
+		}
+	}
+	return text
 }
 
-var soakOps = map[string][]string{
-	"cluster":  {"*", "PATCH *", "UPDATE configmaps*", "LIST pods", "GET deployments*", "WATCH *"},
-	"registry": {"BatchGetImage", "PutImage", "DescribeImages", "DescribeRepositories", "GetCallerIdentity"},
+// systems are the outside systems, in the order in which they are drawn, and what is asked of them.
+var systems = []struct {
+	name string
+	ops  []string
+}{
+	{"cluster", []string{"*", "PATCH *", "UPDATE configmaps*", "LIST pods", "GET deployments*", "WATCH *"}},
+	{"registry", []string{"BatchGetImage", "PutImage", "DescribeImages", "DescribeRepositories", "GetCallerIdentity"}},
+	{"GitHub", []string{"*", "graphql*", "git/create-commit", "git/create-ref", "git/get-ref", "git/delete-ref", "repos/merge", "repos/compare-commits*",
+		"pulls/create", "pulls/get", "pulls/merge", "pulls/update", "issues/add-labels", "pulls/request-reviewers"}},
+	{"Jenkins", []string{"*", "GET job", "GET queue", "POST buildWithParameters", "GET queue item", "GET build"}},
 }
+
+// many are the operations that come often.
+var many = []string{"*", "LIST pods", "graphql*", "GET job"}
+
+// board is the switchboard of a system.
+func (k *soak) board(system string) interface {
+	Inject(fake.Fault)
+	Clear()
+	Open() int
+} {
+	switch system {
+	case "cluster":
+		return k.f.Cluster()
+	case "registry":
+		return k.f.Registry()
+	case "GitHub":
+		return k.f.github
+	}
+	return k.f.jenkins
+}
+
+// shortly is how servers ask for patience.
+var shortly = http.Header{"Retry-After": {"1"}, "Content-Type": {"application/json"}}
 
 var soakFaults = []struct {
-	name  string
-	fault fake.Fault
+	name   string
+	system string // "" for all
+	fault  fake.Fault
 }{
-	{"500", fake.Fault{Status: 500, Body: "boom"}},
-	{"503", fake.Fault{Status: 503}},
-	{"HTML", fake.Fault{Status: 502, Header: http.Header{"Content-Type": {"text/html"}}, Body: fake.HTMLPage}},
-	{"429", fake.Fault{Status: 429, Header: http.Header{"Retry-After": {"1"}}}},
-	{"403", fake.Fault{Status: 403}},
-	{"no answer", fake.Fault{Drop: true}},
-	{"cut answer", fake.Fault{Cut: true, Body: `{"kind":`}},
-	{"lost answer", fake.Fault{After: true, Drop: true}},
-	{"slow answer", fake.Fault{Delay: 700 * time.Millisecond}},
+	{name: "500", fault: fake.Fault{Status: 500, Body: "boom"}},
+	{name: "503", fault: fake.Fault{Status: 503}},
+	{name: "HTML", fault: fake.Fault{Status: 502, Header: http.Header{"Content-Type": {"text/html"}}, Body: fake.HTMLPage}},
+	{name: "429", fault: fake.Fault{Status: 429, Header: shortly}},
+	{name: "403", fault: fake.Fault{Status: 403}},
+	{name: "no answer", fault: fake.Fault{Drop: true}},
+	{name: "cut answer", fault: fake.Fault{Cut: true, Body: `{"kind":`}},
+	{name: "lost answer", fault: fake.Fault{After: true, Drop: true}},
+	{name: "slow answer", fault: fake.Fault{Delay: 700 * time.Millisecond}},
+	{name: "secondary rate limit", system: "GitHub", fault: fake.Fault{Status: 403, Header: shortly, Body: `{"message":"You have exceeded a secondary rate limit. Please wait a few minutes before you try again."}`}},
+	{name: "422", system: "GitHub", fault: fake.Fault{Status: 422, Header: http.Header{"Content-Type": {"application/json"}}, Body: `{"message":"Validation Failed","errors":[{"resource":"PullRequest","code":"custom","message":"injected"}]}`}},
+}
+
+// look is a command that only looks, and how it may end.
+type look struct {
+	args  []string
+	exits []rollback.Exit
+}
+
+var looks = []look{
+	{on("status"), []rollback.Exit{rollback.Done, rollback.Failed}},
+	{on("status", "--json"), []rollback.Exit{rollback.Done, rollback.Failed}},
+	{on("candidates"), []rollback.Exit{rollback.Done, rollback.Failed}},
+	{on("plan", "--reason", "look"), []rollback.Exit{rollback.Done, rollback.Failed, rollback.Refused}},
+	{on("verify"), []rollback.Exit{rollback.Done, rollback.Failed, rollback.Unverified}}, // what it looks for need not run yet
 }
 
 // draw picks a disturbance. It takes the same numbers from the generator in the same order, whatever the worlds do.
 func (k *soak) draw() disturbance {
+	d := disturbance{name: "nothing"}
 	switch p := k.rng.IntN(10); {
 	case p == 0:
-		return disturbance{name: "nothing"}
 	case p <= 3:
-		return disturbance{name: "SIGKILL", signal: syscall.SIGKILL, at: 1 + k.rng.IntN(70), lost: k.rng.IntN(2) == 0}
-	case p <= 5:
-		return disturbance{name: "SIGTERM", signal: syscall.SIGTERM, at: 1 + k.rng.IntN(70)}
-	}
-	d := disturbance{board: []string{"cluster", "registry"}[k.rng.IntN(2)]}
-	f := soakFaults[k.rng.IntN(len(soakFaults))]
-	d.name, d.fault = f.name, f.fault
-	d.fault.Op = soakOps[d.board][k.rng.IntN(len(soakOps[d.board]))]
-	d.fault.Times = 1 + k.rng.IntN(4)
-	if d.fault.Op == "*" || d.fault.Op == "LIST pods" {
-		d.fault.Skip = k.rng.IntN(30)
-	} else {
+		d = disturbance{name: "SIGKILL", signal: syscall.SIGKILL, at: 1 + k.rng.IntN(100), lost: k.rng.IntN(2) == 0, steal: k.rng.IntN(2) == 0}
+	case p == 4:
+		d = disturbance{name: "SIGTERM", signal: syscall.SIGTERM, at: 1 + k.rng.IntN(100)}
+	default:
+		system := systems[k.rng.IntN(len(systems))]
+		f := soakFaults[k.rng.IntN(len(soakFaults))]
+		for f.system != "" && f.system != system.name {
+			f = soakFaults[k.rng.IntN(len(soakFaults))]
+		}
+		d.name, d.system, d.fault = f.name, system.name, f.fault
+		d.fault.Op = system.ops[k.rng.IntN(len(system.ops))]
+		d.fault.Times = 1 + k.rng.IntN(4)
 		d.fault.Skip = k.rng.IntN(2)
+		if slices.Contains(many, d.fault.Op) {
+			d.fault.Skip = k.rng.IntN(20)
+		}
+	}
+	for range k.rng.IntN(3) {
+		d.beside = append(d.beside, &looks[k.rng.IntN(len(looks))])
+	}
+	if k.rng.IntN(4) == 0 {
+		d.beside = append(d.beside, nil)
 	}
 	return d
 }
 
-// once does one rollback or undo, disturbed, and the same command again if that did not end well.
-func (k *soak) once(ctx context.Context, n int, args []string, to string) {
+// act gives a command, disturbed, and once more if that did not end with the exit code that is wanted; where that is "pending,
+// run again", always.
+func (k *soak) act(ctx context.Context, exit rollback.Exit, args ...string) error {
 	d := k.draw()
-	what := fmt.Sprintf("%d: rollback %s, %s", n, strings.Join(args, " "), d)
-	began := time.Now()
-	k.counts[args[0]]++
-	first, err := k.disturbed(ctx, d, slices.Clone(args))
-	if err != nil {
-		k.errorf("%s: %v", what, err)
-		return
+	command := args[0]
+	if i := slices.Index(args, "--method"); i > 0 {
+		command += " --method " + args[i+1]
 	}
-	k.counts["with "+d.name]++
-	k.counts["ended with exit "+strconv.Itoa(first.exit)]++
-	last := first
-	if first.exit != 0 {
-		k.counts["again"]++
-		if last, err = k.stage.rollback(ctx, slices.Clone(args)...); err != nil {
-			k.errorf("%s: again: %v", what, err)
-			return
+	k.count("commands", command)
+	k.count("disturbed by", d.name)
+	if d.system != "" {
+		k.count("faults at", d.system)
+	}
+	first, err := k.disturbed(ctx, d, args)
+	if err != nil {
+		return err
+	}
+	k.count("exit codes", exitName(first.exit))
+	if first.exit == int(exit) && exit == rollback.Done {
+		return nil
+	}
+	again := args
+	if d.steal && first.exit == killed {
+		switch held, err := k.elsewhere(ctx); {
+		case err != nil:
+			return err
+		case held:
+			k.count("disturbed by", "a lock of another machine")
+			r, err := k.command(ctx, "oncall", args)
+			if err != nil {
+				return err
+			}
+			if r.exit != int(rollback.Refused) || !strings.Contains(r.stderr, "laptop-7") {
+				return fmt.Errorf("exit %d beside a lock of another machine, want %d", r.exit, rollback.Refused)
+			}
+			again = append(slices.Clone(args), "--steal", "gone home")
 		}
+	}
+	k.count("commands", "the same again")
+	last, err := k.command(ctx, "oncall", again)
+	if err != nil {
+		return err
 	}
 	// Ended after its last write, a command has nothing left to do, which it says as a refusal.
-	over := first.exit != 0 && last.exit == int(rollback.Refused) && (strings.Contains(last.stderr, "[already-undone]") || strings.Contains(last.stderr, "[still-open]"))
-	if last.exit != 0 && !over {
-		k.errorf("%s: exit %d, want 0; first:\nexit %d\n%s%s\nthen:\n%s%s", what, last.exit, first.exit, first.stdout, first.stderr, last.stdout, last.stderr)
-		return
+	over := last.exit == int(rollback.Refused) && (strings.Contains(last.stderr, "[already-undone]") || strings.Contains(last.stderr, "[still-open]"))
+	if last.exit != int(exit) && !over {
+		return fmt.Errorf("again: exit %d, want %d", last.exit, exit)
 	}
-	if err := k.proven(ctx, to, args[0]); err != nil {
-		k.errorf("%s: %v; first:\nexit %d\n%s%s\nthen:\n%s%s", what, err, first.exit, first.stdout, first.stderr, last.stdout, last.stderr)
-		return
-	}
-	if testing.Verbose() {
-		k.t.Logf("%s: %s: exit %d, then %d, after %s", k.world.Name(), what, first.exit, last.exit, time.Since(began).Round(10*time.Millisecond))
-	}
+	return nil
 }
 
-// disturbed runs the program once.
-func (k *soak) disturbed(ctx context.Context, d disturbance, args []string) (outcome, error) {
+func exitName(code int) string {
+	if code == killed {
+		return "killed"
+	}
+	return strconv.Itoa(code)
+}
+
+// elsewhere makes the lock that a killed program left that of another machine; held tells whether there was one.
+func (k *soak) elsewhere(ctx context.Context) (held bool, err error) {
+	r, err := k.record(ctx)
+	if err != nil || r.Lock == nil {
+		return false, err
+	}
+	return true, onLaptop(ctx, k.stage)
+}
+
+// command runs the program, undisturbed.
+func (k *soak) command(ctx context.Context, user string, args []string) (outcome, error) {
+	return k.start(ctx, user, args, func(*os.Process) {})
+}
+
+// start runs the program as somebody.
+func (k *soak) start(ctx context.Context, user string, args []string, started func(*os.Process)) (outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
-	ended := make(chan struct{})
-	boards := []interface {
-		Inject(fake.Fault)
-		Clear()
-	}{k.world.Cluster(), k.world.Registry()}
+	c := exec.CommandContext(ctx, rollbackBinary, args...)
+	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
+	c.WaitDelay = 10 * time.Second
+	var stdout, stderr bytes.Buffer
+	c.Dir, c.Stdout, c.Stderr = k.f.Dir(), &stdout, &stderr
+	c.Env = append(k.f.Env(), "ROLLBACK_USER="+user, "ROLLBACK_REVERT_WAIT=20s")
+	begun := time.Now()
+	if err := c.Start(); err != nil {
+		return outcome{}, err
+	}
+	started(c.Process)
+	err := c.Wait()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return outcome{}, err
+	}
+	r := outcome{args: args, exit: c.ProcessState.ExitCode(), stdout: stdout.String(), stderr: stderr.String()}
+	k.tell("%s: rollback %s: exit %d after %s\n%s%s", user, strings.Join(args, " "), r.exit, time.Since(begun).Round(10*time.Millisecond), r.stdout, r.stderr)
+	return r, ctx.Err()
+}
+
+// disturbed runs the program once, and what others do beside it.
+func (k *soak) disturbed(ctx context.Context, d disturbance, args []string) (outcome, error) {
+	k.tell("disturbed by %s:", d)
 	defer func() {
-		for _, b := range boards {
-			b.Clear()
+		for _, s := range systems {
+			k.board(s.name).Clear()
 		}
 	}()
+	ended := make(chan struct{})
 	var seen atomic.Int32
 	gate := func(r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/v2/") || int(seen.Add(1)) != d.at { // nodes pull
+		if strings.HasPrefix(r.URL.Path, "/v2/") || int(seen.Add(1)) != d.at { // nodes pull, builds push
 			return
 		}
 		_ = k.stage.running.Load().Signal(d.signal) // it may have ended: nothing waits for a watch
@@ -234,169 +401,63 @@ func (k *soak) disturbed(ctx context.Context, d disturbance, args []string) (out
 			}
 		}
 	}
-	switch {
-	case d.signal != 0:
-		for _, b := range boards {
-			b.Inject(fake.Fault{Hold: gate})
-		}
-	case d.board == "cluster":
-		boards[0].Inject(d.fault)
-	case d.board == "registry":
-		boards[1].Inject(d.fault)
+	if d.system != "" {
+		k.board(d.system).Inject(d.fault)
 	}
-	defer close(ended)
-	return k.stage.rollback(ctx, args...)
-}
-
-// proven tells whether tag, pods and record say that a release runs, and nobody holds the lock.
-func (k *soak) proven(ctx context.Context, to, act string) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	want := k.stage.releases[to].Digest
-	if got := k.world.Registry().Tags("payments")["latest"]; got != want {
-		return fmt.Errorf("latest names %s, want %s", got, want)
+	begun := make(chan struct{})
+	var others sync.WaitGroup
+	wrong := make([]error, len(d.beside))
+	for i, look := range d.beside {
+		others.Go(func() {
+			<-begun
+			wrong[i] = k.beside(ctx, look, args)
+		})
 	}
-	pods, err := k.world.API().list(ctx, "pods", k.world.Namespace(), "")
-	if err != nil {
-		return err
-	}
-	count := 0
-	for _, p := range pods {
-		if str(p, "metadata", "deletionTimestamp") != "" {
-			continue
-		}
-		for _, c := range items(p, "status", "containerStatuses") {
-			if _, digest, _ := strings.Cut(str(c, "imageID"), "@"); digest != want || at(c, "ready") != true {
-				return fmt.Errorf("%s runs %s, ready %v, want %s", str(p, "metadata", "name"), digest, at(c, "ready"), want)
+	r, err := k.start(ctx, "oncall", args, func(p *os.Process) {
+		k.stage.running.Store(p)
+		for _, s := range systems {
+			if d.signal != 0 {
+				k.board(s.name).Inject(fake.Fault{Hold: gate})
 			}
-			count++
 		}
-	}
-	if count != 5 {
-		return fmt.Errorf("%d containers run, want 5", count)
-	}
-	r, err := k.record(ctx)
+		close(begun)
+	})
+	close(ended)
 	if err != nil {
-		return err
+		return r, err
 	}
-	state := map[string]rollback.State{"run": rollback.Mitigated, "undo": rollback.Closed}[act] // an undo owes nothing
-	if r.Lock != nil || r.Last == nil || r.Last.State != state {
-		return fmt.Errorf("the record says %+v, lock %+v, want state %q and no lock", r.Last, r.Lock, state)
+	others.Wait()
+	if err := errors.Join(wrong...); err != nil {
+		return r, err
 	}
-	return nil
+	return r, until(ctx, func() (bool, error) { // what a killed program has asked for is still being done
+		for _, s := range systems {
+			if k.board(s.name).Open() > 0 {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
 }
 
-func (k *soak) record(ctx context.Context) (rollback.Record, error) {
-	m, err := k.world.API().get(ctx, "configmaps", k.world.Namespace(), record.Name("payments"))
-	if err != nil {
-		return rollback.Record{}, err
-	}
-	data := map[string]string{}
-	for key, v := range mapOf(m, "data") {
-		data[key], _ = v.(string)
-	}
-	return record.Decode(data)
-}
-
-// keepTag is the tag under which an outgoing image is kept, one for each digest.
-var keepTag = regexp.MustCompile(`^rollback-keep-[0-9a-f]{12}$`)
-
-// nothingLeft looks for what piles up: locks, ConfigMaps, tags, files, processes.
-func (k *soak) nothingLeft(ctx context.Context, before map[string]bool) {
-	r, err := k.record(ctx)
-	if err != nil {
-		k.errorf("%v", err)
-	} else if r.Lock != nil {
-		k.errorf("a lock is left: %+v", r.Lock)
-	}
-	configMaps, err := k.world.API().list(ctx, "configmaps", k.world.Namespace(), "")
-	if err != nil {
-		k.errorf("%v", err)
-	}
-	for _, m := range configMaps {
-		switch name := str(m, "metadata", "name"); name {
-		case "kube-root-ca.crt":
-		case record.Name("payments"):
-			k.counts["left: ConfigMap"]++
-		default:
-			k.errorf("the ConfigMap %s is left", name)
-		}
-	}
-	if k.counts["left: ConfigMap"] != 1 {
-		k.errorf("%d records are left, want 1", k.counts["left: ConfigMap"])
-	}
-	commits := map[string]bool{"latest": true}
-	for _, x := range k.stage.releases {
-		commits[x.Commit] = true
-	}
-	kept := map[string]string{} // digest → tag
-	for tag, digest := range k.world.Registry().Tags("payments") {
-		switch {
-		case commits[tag]:
-		case keepTag.MatchString(tag) && kept[digest] == "" && strings.HasPrefix(digest, "sha256:"+tag[len("rollback-keep-"):]):
-			kept[digest] = tag
-			k.counts["left: keep tag"]++
-		default:
-			k.errorf("the tag %s of %s is left", tag, digest)
-		}
-	}
-	files, err := k.files()
-	if err != nil {
-		k.errorf("%v", err)
-	}
-	for f := range files {
-		if before[f] {
-			continue
-		}
-		if filepath.Dir(f) != "journals" && !strings.HasPrefix(f, "journals"+string(filepath.Separator)) || filepath.Ext(f) != ".jsonl" {
-			k.errorf("the file %s is left", f)
-			continue
-		}
-		k.counts["left: journal"]++
-		if err := readable(filepath.Join(k.world.Dir(), f)); err != nil {
-			k.errorf("%s: %v", f, err)
-		}
-	}
-	for _, v := range k.world.Registry().Violations() {
-		k.errorf("%s", v)
-	}
-	// Processes are known by their environment. Only Linux shows it here.
-	all, _ := filepath.Glob("/proc/[0-9]*/environ")
-	for _, p := range all {
-		if text, err := os.ReadFile(p); err == nil && bytes.Contains(text, []byte("ROLLBACK_STATE="+filepath.Join(k.world.Dir(), "journals"))) && p != fmt.Sprintf("/proc/%d/environ", os.Getpid()) {
-			k.errorf("the process %s is left", filepath.Base(filepath.Dir(p)))
-		}
-	}
-}
-
-// readable tells whether a journal can be read to its end.
-func readable(name string) error {
-	f, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	events, err := record.ReadJournal(f)
-	if err == nil && len(events) == 0 {
-		// Killed before its first event was written.
-		info, statErr := f.Stat()
-		if statErr != nil || info.Size() > 0 {
-			err = fmt.Errorf("no event can be read: %v", statErr)
-		}
-	}
-	return err
-}
-
-// files are those in the world's directory, which is also where temporary ones go, relative to it.
-func (k *soak) files() (map[string]bool, error) {
-	all := map[string]bool{}
-	err := filepath.WalkDir(k.world.Dir(), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+// beside is what somebody else does at the same time: looks, or with nil gives the very same command.
+func (k *soak) beside(ctx context.Context, l *look, same []string) error {
+	if l == nil {
+		k.count("beside it", "the same command")
+		r, err := k.command(ctx, "colleague", same)
+		if err != nil {
 			return err
 		}
-		rel, err := filepath.Rel(k.world.Dir(), path)
-		all[rel] = true
-		return err
-	})
-	return all, err
+		k.count("exit codes of the colleague", exitName(r.exit))
+		if r.exit == killed || r.exit == int(rollback.Usage) { // else it depends on who came first, and on what failed
+			return fmt.Errorf("the colleague's command ended with exit %d", r.exit)
+		}
+		return nil
+	}
+	k.count("beside it", l.args[0])
+	r, err := k.command(ctx, "onlooker", l.args)
+	if err == nil && !slices.Contains(l.exits, rollback.Exit(r.exit)) {
+		err = fmt.Errorf("rollback %s ended with exit %d", l.args[0], r.exit)
+	}
+	return err
 }
