@@ -131,6 +131,10 @@ func TestRevertByHandPays(t *testing.T) {
 	if owed = n.owed(); len(owed) != 1 || owed[0].PR != 0 {
 		t.Fatalf("owed %+v", owed)
 	}
+	// Where the record cannot be written, neither.
+	n.Cluster.Inject(fake.Fault{Op: "UPDATE configmaps*", Status: 500, Times: 3})
+	n.do(call{args: by}).wantExit(t, 0).wantText(t, "the record of payments/prod could not be told", "until the same command is given again", "adopted: ")
+	n.Cluster.Clear()
 	// With one it is found and written down.
 	n.do(call{args: by}).wantExit(t, 0).wantText(t, "it pays the revert of "+n.good().Commit[:7]+".."+n.bad().Commit[:7]+", which payments/prod owes by ", "adopted: ")
 	if owed = n.owed(); len(owed) != 1 || owed[0].URL != url || owed[0].Next != "" {

@@ -99,6 +99,6 @@ func (l *ledger) tell(ctx context.Context, res rollback.RevertResult, of int, re
 				continue
 			}
 		}
-		return []string{fmt.Sprintf("the record of %s could not be told (%s): it shows %s as owed until a run or `rollback status` finds the pull request merged", l.scope, err, learned[0])}
+		return []string{fmt.Sprintf("the record of %s could not be told (%s): it shows %s as owed, also when this is merged, until the same command is given again", l.scope, err, learned[0])}
 	}
 }

@@ -519,7 +519,9 @@ func (r *run) amend(ctx context.Context) {
 		return changed
 	})
 	if err != nil && o.due.PR != 0 {
-		r.note("the record could not be told of the pull request (%s): it stays owed there until a run finds the pull request", err)
+		rng, _ := r.survey.undoing()
+		owed := FollowUp{Kind: OwedRevert, Range: rng}
+		r.note("the record could not be told of the pull request (%s): it stays owed there, also when this is merged, until it is told: %s", err, owed.Command(r.plan.Scope, r.plan.Reason))
 	}
 }
 

@@ -282,7 +282,7 @@ func TestFollowUpSettlesAfterTheRecord(t *testing.T) {
 		}, pr: 10, next: "merge the revert by 01:00 UTC: "},
 		{name: "refused", late: 5 * time.Second, meet: func(_ *world, p *process) {
 			p.faults = []*fault{{op: "Write", do: refuse, kind: Denied, times: -1}}
-		}, next: "merge the revert by 01:00 UTC: ", notes: "the record could not be told of the pull request"},
+		}, next: "merge the revert by 01:00 UTC: ", notes: "also when this is merged, until it is told: rollback revert --service payments --environment prod --to "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inForge(t, func(t *testing.T, w *world, f *forge) {
