@@ -39,6 +39,28 @@ type Env struct {
 	typing   typing // what was typed, for the commands that are printed
 	// unwritten is why standard output lacks something that was to be there.
 	unwritten error
+	opened    opened
+}
+
+// opened are the connections to close at the end of a command: who runs many in one process must not have them pile up.
+type opened struct {
+	mu    sync.Mutex
+	close []func()
+}
+
+func (o *opened) add(shut func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.close = append(o.close, shut)
+}
+
+func (o *opened) shut() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, shut := range o.close {
+		shut()
+	}
+	o.close = nil
 }
 
 // OS is the environment of the process.
@@ -87,6 +109,7 @@ func (e *Env) Getenv(key string) string {
 // Main runs one command and returns its exit code.
 func Main(ctx context.Context, env *Env, args []string) int {
 	env.redactor = redact.New(env.Environ)
+	defer env.opened.shut()
 	err := env.invoke(ctx, newApp(env), args)
 	if re := (*rollback.Error)(nil); errors.As(err, &re) {
 		re.Next = env.typing.carryAll(re.Next)

@@ -61,6 +61,7 @@ func (e *Env) connectForge(s *site) error {
 		s.world.Place.Followed.NoForge = why
 	}
 	if forge != nil {
+		e.opened.add(forge.Close)
 		s.world.Commits, s.world.Reverter, s.world.PullRequests = forge, forge, forge
 	}
 	return nil
@@ -80,6 +81,7 @@ func (e *Env) connectBuilds(s *site) error {
 		s.world.Place.Followed.NoBuilds = "credentials are not sent over plain http to " + j.URL + " unless jenkins.insecure is true"
 		return nil
 	case controller != nil:
+		e.opened.add(controller.Close)
 		s.world.Builds, s.world.Starter = controller, controller
 	}
 	return err

@@ -111,7 +111,11 @@ func (e *Env) clusterOf(ctx context.Context, s config.Scoped) (*kube.Cluster, er
 			return token, err
 		}
 	}
-	return kube.New(cfg)
+	cluster, err := kube.New(cfg)
+	if err == nil {
+		e.opened.add(cluster.Close)
+	}
+	return cluster, err
 }
 
 func (e *Env) registryOf(ctx context.Context, s config.Scoped) (rollback.Registry, rollback.Lister, error) {
@@ -129,12 +133,14 @@ func (e *Env) registryOf(ctx context.Context, s config.Scoped) (rollback.Registr
 		if err != nil {
 			return nil, nil, unreachable(err)
 		}
+		e.opened.add(registry.Close)
 		return registry, registry, nil
 	}
 	registry, err := ecr.New(ctx, ecr.Config{Account: r.Account, Region: r.Region, Profile: r.Profile, RoleARN: r.Role, ExternalID: r.ExternalID})
 	if err != nil {
 		return nil, nil, unreachable(err)
 	}
+	e.opened.add(registry.Close)
 	return registry, registry, nil
 }
 

@@ -5,6 +5,7 @@ package ecr
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -41,6 +42,7 @@ type Registry struct {
 
 	options awsconfig.Options
 	aws     operations
+	close   func()
 }
 
 var (
@@ -65,11 +67,18 @@ func New(ctx context.Context, c Config) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Registry{
+	r := &Registry{
 		account: c.Account, region: cfg.Region, host: Host(c.Account, cfg.Region),
-		options: o, aws: operationsOf(ecr.NewFromConfig(cfg), sts.NewFromConfig(cfg)),
-	}, nil
+		options: o, aws: operationsOf(ecr.NewFromConfig(cfg), sts.NewFromConfig(cfg)), close: func() {},
+	}
+	if client, ok := cfg.HTTPClient.(*http.Client); ok { // it is, as it follows no redirects
+		r.close = client.CloseIdleConnections
+	}
+	return r, nil
 }
+
+// Close ends idle connections.
+func (r *Registry) Close() { r.close() }
 
 // Host is the name under which nodes pull from an account's registry
 // (https://docs.aws.amazon.com/AmazonECR/latest/userguide/Registries.html).

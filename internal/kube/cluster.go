@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
@@ -101,12 +102,13 @@ func kindNamed(name string, among []kind) (kind, bool) {
 
 // Cluster is one Kubernetes cluster. It is safe for concurrent use.
 type Cluster struct {
-	config  Config
-	shown   string // the context as people know it
-	server  string // URL of the API server, normalised
-	login   login
-	rest    rest.Interface
-	dynamic dynamic.Interface
+	config    Config
+	shown     string // the context as people know it
+	server    string // URL of the API server, normalised
+	login     login
+	rest      rest.Interface
+	dynamic   dynamic.Interface
+	transport http.RoundTripper
 
 	timeout time.Duration                        // of one call
 	pause   func(time.Duration) <-chan time.Time // waits between attempts; tests shorten it
@@ -171,6 +173,7 @@ func New(c Config) (*Cluster, error) {
 	}
 	return &Cluster{
 		config:    c,
+		transport: transport,
 		shown:     found.shown,
 		server:    found.server,
 		login:     found.login,
@@ -182,6 +185,9 @@ func New(c Config) (*Cluster, error) {
 		owners:    map[string]rollback.Ref{},
 	}, nil
 }
+
+// Close ends idle connections. client-go has one pool of them for a process, to which a call that was given up adds.
+func (c *Cluster) Close() { utilnet.CloseIdleConnectionsFor(c.transport) }
 
 // Identity tells which cluster this is and whom it takes us for, in one wave. Where the configuration names the UID of the
 // cluster, another one (or none to be read) is an error.

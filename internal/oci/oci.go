@@ -121,6 +121,9 @@ func New(_ context.Context, cfg Config) (*Registry, error) {
 	return r, nil
 }
 
+// Close ends idle connections.
+func (r *Registry) Close() { r.client.CloseIdleConnections() }
+
 // Repository implements rollback.Registry. It proves that the credentials are good (one request), not that the
 // repository exists: the only question that would tell lists every tag.
 func (r *Registry) Repository(ctx context.Context, repository string) (rollback.Repository, error) {
