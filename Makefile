@@ -50,12 +50,17 @@ lint: check-go modules $(STATICCHECK) ## gofmt, go vet, staticcheck
 e2e: ## the same scenarios on real parts (test/e2e)
 	@$(MAKE) --no-print-directory -C test/e2e
 
-# SOAK is how long, SEED repeats the choices of an earlier run.
-SOAK ?= 5m
-soak: check-go ## rollbacks and undos with random faults and kills, on both worlds, for 5 minutes
+# SOAK is how long, SEED repeats the choices of an earlier run. What it counts goes into docs/soak.md, if nothing was found.
+SOAK ?= 4m30s
+SEED ?= $(shell date +%s)
+soak: check-go modules ## rollbacks, undos and reverts with random faults and kills, for 5 minutes; writes docs/soak.md
 	@$(MAKE) --no-print-directory -C test/e2e rollback
-	@kubeworld=$$(test/e2e/kubeworld.sh) && cd test/e2e && CGO_ENABLED=0 E2E_ROLLBACK=$(CURDIR)/.cache/e2e/rollback E2E_KUBEWORLD=$$kubeworld \
-		E2E_SOAK=$(SOAK) E2E_SEED=$(SEED) go test -trimpath -count=1 -v -timeout 30m -run '^TestSoak$$' .
+	@rm -rf .cache/soak && mkdir -p .cache/soak && kubeworld=$$(test/e2e/kubeworld.sh) && seed=$(SEED) && \
+	export CGO_ENABLED=0 E2E_ROLLBACK=$(CURDIR)/.cache/e2e/rollback E2E_KUBEWORLD=$$kubeworld E2E_SOAK=$(SOAK) E2E_SEED=$$seed && \
+	{ E2E_SOAK_PAGE=$(CURDIR)/.cache/soak/inside.md go test -count=1 -v -timeout 30m -run '^TestInsideNothingIsLeft$$' ./test/bench & inside=$$!; \
+	(cd test/e2e && E2E_SOAK_PAGE=$(CURDIR)/.cache/soak/worlds.md go test -trimpath -count=1 -v -timeout 30m -run '^TestSoak$$' .); worlds=$$?; \
+	wait $$inside && [ $$worlds -eq 0 ]; } || { echo "to repeat the choices: make soak SEED=$$seed SOAK=$(SOAK)" >&2; exit 1; }
+	@cat .cache/soak/worlds.md .cache/soak/inside.md > docs/soak.md && echo "wrote docs/soak.md"
 
 bench: check-go modules ## measure against what people use today
 	go run ./test/bench

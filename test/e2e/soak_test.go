@@ -54,7 +54,7 @@ func TestSoak(t *testing.T) {
 	}
 	both.Wait()
 	if path := os.Getenv("E2E_SOAK_PAGE"); path != "" && !t.Failed() {
-		if err := writeSoakPage(path, seed, length, soaks); err != nil {
+		if err := writeSoakPage(path, seed, soaks); err != nil {
 			t.Error(err)
 		}
 	}

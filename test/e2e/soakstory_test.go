@@ -425,6 +425,12 @@ func (k *soak) owing(ctx context.Context) ([]rollback.FollowUp, error) {
 		owned[f.PR] = true
 	}
 	var standing []rollback.FollowUp
+	unknown := func(rng rollback.Range) bool { // of a debt whose pull request the record could not be told of
+		return slices.ContainsFunc(standing, func(f rollback.FollowUp) bool {
+			p, there := k.f.code.Pull(f.PR)
+			return (!there || !p.Open) && (f.Range == rng || f.Kind == rollback.OwedReland)
+		})
+	}
 	for _, f := range r.Open() {
 		p, there := k.f.code.Pull(f.PR)
 		switch rng, _ := rollback.UndoesIn(p.Body); {
@@ -437,7 +443,7 @@ func (k *soak) owing(ctx context.Context) ([]rollback.FollowUp, error) {
 		standing = append(standing, f)
 	}
 	for rng, p := range open {
-		if !owned[p.Number] && !slices.ContainsFunc(standing, func(f rollback.FollowUp) bool { return f.PR == 0 }) {
+		if !owned[p.Number] && !unknown(rng) {
 			return nil, fmt.Errorf("#%d, which undoes %s, is open and nobody owns it: %+v", p.Number, rng, r.Owed)
 		}
 	}
