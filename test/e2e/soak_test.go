@@ -346,7 +346,7 @@ func (k *soak) elsewhere(ctx context.Context) (held bool, err error) {
 	if err != nil || r.Lock == nil {
 		return false, err
 	}
-	return true, onLaptop(ctx, k.stage)
+	return true, onLaptop("oncall", 10*time.Minute)(ctx, k.stage)
 }
 
 // command runs the program, undisturbed.
