@@ -258,8 +258,14 @@ func podOf(object map[string]any, owners map[string]rollback.Ref) (rollback.Pod,
 	if m.CreationTimestamp != nil {
 		p.Created = *m.CreationTimestamp
 	}
+	if m.DeletionTimestamp != nil { // the API server adds the grace
+		p.EndBy = *m.DeletionTimestamp
+	}
+	p.Lost = lost(o)
 	for _, c := range o.Status.Conditions {
 		switch {
+		case c.Type == "PodReadyToStartContainers" && c.Status == "False" && p.Live() && p.Node != "":
+			p.Unmade = true // https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-has-network
 		case c.Type == "Ready" && c.Status == "True":
 			p.Ready = true
 			if c.LastTransitionTime != nil {
@@ -282,6 +288,23 @@ func podOf(object map[string]any, owners map[string]rollback.Ref) (rollback.Pod,
 	return p, nil
 }
 
+// lost tells whether the cluster has taken a pod out of service because its node no longer answers. The node lifecycle
+// controller then sets the one condition Ready to False and leaves all else as the node had last reported it, so the containers
+// are ready and the pod is not; readiness gates, which do that too, give a reason.
+// Source: https://github.com/kubernetes/kubernetes/blob/v1.37.2/pkg/controller/util/node/controller_utils.go (MarkPodsNotReady)
+func lost(o wirePod) bool {
+	unready, containers := false, false
+	for _, c := range o.Status.Conditions {
+		switch c.Type {
+		case "Ready":
+			unready = c.Status == "False" && c.Reason == ""
+		case "ContainersReady":
+			containers = c.Status == "True"
+		}
+	}
+	return unready && containers
+}
+
 func podContainer(c rollback.Container, statuses map[string]wireContainerStatus) rollback.PodContainer {
 	pc := rollback.PodContainer{Container: c, LastExit: -1}
 	s, ok := statuses[c.Name]
@@ -292,7 +315,7 @@ func podContainer(c rollback.Container, statuses map[string]wireContainerStatus)
 	pc.Digest = rollback.ImageIDDigest(s.ImageID)
 	pc.Restarts = s.RestartCount
 	if t := s.LastState.Terminated; t != nil {
-		pc.LastExit = t.ExitCode
+		pc.LastExit, pc.LastReason, pc.LastMessage = t.ExitCode, t.Reason, oneLine(t.Message)
 	}
 	switch {
 	case s.State.Waiting != nil:
@@ -302,7 +325,7 @@ func podContainer(c rollback.Container, statuses map[string]wireContainerStatus)
 		}
 	case s.State.Terminated != nil:
 		t := s.State.Terminated
-		pc.LastExit = t.ExitCode
+		pc.LastExit, pc.LastReason, pc.LastMessage = t.ExitCode, t.Reason, oneLine(t.Message)
 		if t.ExitCode != 0 || c.Role == rollback.Sidecar { // one that ended well has done its work
 			pc.Waiting, pc.Message = t.Reason, oneLine(t.Message)
 			if pc.Waiting == "" {

@@ -173,21 +173,21 @@ func TestPodOf(t *testing.T) {
 			"initContainerStatuses":[{"name":"migrate","imageID":"docker-pullable://payments@` + digest + `","state":{"terminated":{"exitCode":0,"reason":"Completed"}}},
 				{"name":"proxy","state":{"terminated":{"exitCode":0,"reason":"Completed"}}}],
 			"containerStatuses":[{"name":"app","imageID":"r.example.com/payments@` + digest + `","restartCount":2,"state":{"waiting":{"reason":"CrashLoopBackOff","message":"back-off 20s"}},
-					"lastState":{"terminated":{"exitCode":137,"reason":"OOMKilled"}}},
+					"lastState":{"terminated":{"exitCode":137,"reason":"OOMKilled","message":"killed\n"}}},
 				{"name":"side","state":{"terminated":{"exitCode":3}}}]}}`
 	got, err := podOf(decoded(t, full), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := rollback.Pod{
-		Namespace: "prod", Name: "payments-5d9c-x1", UID: "p1", Owner: payments, Created: on(2026, 11, 23, 3), Stamp: "R1", Terminating: true,
+		Namespace: "prod", Name: "payments-5d9c-x1", UID: "p1", Owner: payments, Created: on(2026, 11, 23, 3), Stamp: "R1", Terminating: true, EndBy: on(2026, 11, 23, 4),
 		Phase: "Running", Node: "node-1", Ready: true, ReadySince: on(2026, 11, 23, 3).Add(5 * time.Minute),
 		Containers: []rollback.PodContainer{
 			{Container: rollback.Container{Name: "migrate", Role: rollback.Init, Image: "payments:latest", PullPolicy: "Always"},
-				ImageID: "docker-pullable://payments@" + digest, Digest: rollback.Digest(digest)},
-			{Container: rollback.Container{Name: "proxy", Role: rollback.Sidecar, Image: "proxy:1", PullPolicy: "IfNotPresent"}, Waiting: "Completed"},
+				ImageID: "docker-pullable://payments@" + digest, Digest: rollback.Digest(digest), LastReason: "Completed"},
+			{Container: rollback.Container{Name: "proxy", Role: rollback.Sidecar, Image: "proxy:1", PullPolicy: "IfNotPresent"}, Waiting: "Completed", LastReason: "Completed"},
 			{Container: rollback.Container{Name: "app", Role: rollback.Main, Image: "payments:latest", PullPolicy: "Always"},
-				ImageID: "r.example.com/payments@" + digest, Digest: rollback.Digest(digest), Waiting: "CrashLoopBackOff", Message: "back-off 20s", Restarts: 2, LastExit: 137},
+				ImageID: "r.example.com/payments@" + digest, Digest: rollback.Digest(digest), Waiting: "CrashLoopBackOff", Message: "back-off 20s", Restarts: 2, LastExit: 137, LastReason: "OOMKilled", LastMessage: "killed"},
 			{Container: rollback.Container{Name: "side", Role: rollback.Main, Image: "side:1", PullPolicy: "IfNotPresent"}, Waiting: "Terminated", LastExit: 3},
 			{Container: rollback.Container{Name: "new", Role: rollback.Main, Image: "new:1", PullPolicy: "IfNotPresent"}, LastExit: -1},
 		},
@@ -199,6 +199,24 @@ func TestPodOf(t *testing.T) {
 	pending, err := podOf(decoded(t, `{"metadata":{"name":"a"},"status":{"phase":"Pending","conditions":[{"type":"PodScheduled","status":"False","reason":"Unschedulable","message":"0/3 nodes are available"}]}}`), nil)
 	if err != nil || pending.Unschedulable != "0/3 nodes are available" || pending.Ready || pending.Owner.Kind != "Pod" {
 		t.Errorf("pending: %+v, %v", pending, err)
+	}
+
+	// What a node that does not answer, or cannot begin, leaves of the conditions; and what looks like it.
+	for conditions, want := range map[string][2]bool{ // lost, unmade
+		`{"type":"Ready","status":"False"},{"type":"ContainersReady","status":"True"}`:                                                              {true, false},
+		`{"type":"Ready","status":"True"},{"type":"ContainersReady","status":"True"},{"type":"PodReadyToStartContainers","status":"True"}`:          {false, false},
+		`{"type":"Ready","status":"False","reason":"ReadinessGatesNotReady"},{"type":"ContainersReady","status":"True"}`:                            {false, false},
+		`{"type":"Ready","status":"False","reason":"ContainersNotReady"},{"type":"ContainersReady","status":"False","reason":"ContainersNotReady"}`: {false, false},
+		`{"type":"PodReadyToStartContainers","status":"False"}`:                                                                                     {false, true},
+	} {
+		p, err := podOf(decoded(t, `{"metadata":{"name":"a"},"spec":{"nodeName":"node-1"},"status":{"phase":"Pending","conditions":[`+conditions+`]}}`), nil)
+		if err != nil || [2]bool{p.Lost, p.Unmade} != want {
+			t.Errorf("%s: lost %t, unmade %t, %v", conditions, p.Lost, p.Unmade, err)
+		}
+	}
+	ended, err := podOf(decoded(t, `{"metadata":{"name":"a"},"spec":{"nodeName":"node-1"},"status":{"phase":"Failed","reason":"Evicted","conditions":[{"type":"PodReadyToStartContainers","status":"False"}]}}`), nil)
+	if err != nil || ended.Unmade || ended.Live() {
+		t.Errorf("evicted: %+v, %v", ended, err)
 	}
 }
 

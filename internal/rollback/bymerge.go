@@ -435,6 +435,7 @@ func (r *run) deployed(ctx context.Context) (Outcome, string, error) {
 	var where []string
 	err := r.watch(ctx, vigil{deadline: time.Now().Add(r.Limits.Rollout)}, func(obs []Observation, now time.Time) (bool, error) {
 		r.prove(obs)
+		r.tellSilent(obs, now)
 		where = nil
 		var progress []Progress
 		for i, o := range obs {
@@ -442,7 +443,7 @@ func (r *run) deployed(ctx context.Context) (Outcome, string, error) {
 			var fresh []Pod // those that are to run the target, as far as can be told
 			for _, pod := range o.Pods {
 				switch {
-				case pod.Terminating:
+				case !pod.Live():
 				case r.runsTarget(pod):
 					p.New++
 					if pod.Ready {

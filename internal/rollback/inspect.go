@@ -186,7 +186,7 @@ func (s *Survey) inspectWorkloads() {
 		desired += w.Rollout.Desired
 		if w.Ordered {
 			for _, p := range s.Inventory.Pods {
-				if p.Owner == w.Ref && !p.Terminating && !p.Ready && brokenPod(p) != "" {
+				if p.Owner == w.Ref && p.Live() && !p.Ready && brokenPod(p) != "" {
 					s.find(Warn, "ordered-stuck", fmt.Sprintf("%s waits for ever on its broken pod %s (OrderedReady)", name, p.Name),
 						fmt.Sprintf("once the tag has moved: kubectl -n %s delete pod %s", ns, p.Name))
 				}
@@ -238,7 +238,8 @@ func (s *Survey) inspectContainers(w Workload) {
 }
 
 // waitingReasons are the states of a container that do not pass by themselves while the image or its configuration is wrong.
-var waitingReasons = []string{"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "CrashLoopBackOff", "CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
+var waitingReasons = []string{"ImagePullBackOff", "ErrImagePull", "RegistryUnavailable", "SignatureValidationFailed", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "CrashLoopBackOff",
+	"CreateContainerConfigError", "PreCreateHookError", "CreateContainerError", "PreStartHookError", "RunContainerError", "PostStartHookError"}
 
 // brokenPod is the reason a pod does not come up, "" if none is reported.
 func brokenPod(p Pod) string {
@@ -272,13 +273,15 @@ func (s *Survey) inspectServing(desired int) {
 	}
 	ready, broken := 0, map[string]int{}
 	for _, p := range s.Inventory.Pods {
-		if !s.affects(p) || p.Terminating {
+		if !s.affects(p) || !p.Live() {
 			continue
 		}
 		if p.Ready {
 			ready++
 		} else if why := brokenPod(p); why != "" {
 			broken[why]++
+		} else if p.Lost {
+			broken[p.Node+" doesn't answer"]++
 		}
 	}
 	if desired > 0 && ready < desired {
@@ -295,7 +298,7 @@ func (s *Survey) inspectServing(desired int) {
 	}
 	var orphans []string
 	for _, p := range s.Inventory.Pods {
-		if p.Terminating || p.Phase == "Succeeded" || p.Phase == "Failed" || s.affects(p) || slices.ContainsFunc(s.Bystanders, func(w Workload) bool { return w.Ref == p.Owner }) {
+		if !p.Live() || s.affects(p) || slices.ContainsFunc(s.Bystanders, func(w Workload) bool { return w.Ref == p.Owner }) {
 			continue
 		}
 		for _, c := range p.Containers {

@@ -180,8 +180,11 @@ func TestFindings(t *testing.T) {
 		{"pull-policy", "", func(w *world) { w.app().PullPolicy = "IfNotPresent" }, verify, ""},
 		{"mixed", Warn, func(w *world) { w.workloads[0].pods[0].Containers[0].Digest = w.of(c) }, run, "2 × ddddddd (2 ready), 1 × ccccccc (1 ready)"},
 		{"mixed", "", nil, run, ""},
+		{"mixed", "", evictedEarlier, run, ""},
 		{"not-ready", Info, dep(func(d *deployed) { d.pods[0].Ready = false; d.pods[0].Containers[0].Waiting = "CrashLoopBackOff" }), run, "2 of 3 pods ready: 1 × CrashLoopBackOff"},
 		{"not-ready", "", nil, run, ""},
+		{"not-ready", "", evictedEarlier, run, ""},
+		{"not-ready", Info, dep(func(d *deployed) { d.pods[0].Ready, d.pods[0].Lost, d.pods[0].Node = false, true, "node-b" }), run, "2 of 3 pods ready: 1 × node-b doesn't answer"},
 		{"unmanaged", Block, func(w *world) {
 			w.extra.Pods = []Pod{{Name: "canary", Owner: Ref{"Rollout", "prod", "canary"}, Phase: "Running", Containers: []PodContainer{{Container: *w.app()}}}}
 		}, run, "rollout/canary"},
@@ -347,4 +350,13 @@ func TestCommitsUnread(t *testing.T) {
 			t.Error("said without cause")
 		}
 	})
+}
+
+// evictedEarlier leaves a pod of an older image behind, which a node has put out.
+func evictedEarlier(w *world) {
+	d := w.workloads[0]
+	p := *d.pods[0]
+	p.Name, p.Phase, p.Ready = "payments-evicted", "Failed", false
+	p.Containers = []PodContainer{{Container: *w.app(), Digest: w.of(c), Waiting: "ImagePullBackOff", LastExit: 137}}
+	d.pods = append(d.pods, &p)
 }

@@ -208,7 +208,7 @@ func (s *Survey) strayed() []string {
 	}
 	var names []string
 	for _, p := range s.Inventory.Pods {
-		if p.Terminating || p.Stamp != s.Resume.Stamp {
+		if !p.Live() || p.Stamp != s.Resume.Stamp {
 			continue
 		}
 		for _, d := range s.reported(p) {

@@ -38,26 +38,36 @@ var Patience = map[string]time.Duration{
 	registryAway:                 90 * time.Second, // the kubelet tries again after 10, 20 and 40 s
 	"InvalidImageName":           0,
 	"ErrImageNeverPull":          0,
+	"ImageInspectError":          10 * time.Second,
+	"SignatureValidationFailed":  20 * time.Second,
 	"CrashLoopBackOff":           0, // it has ended at least twice
 	"CreateContainerConfigError": 10 * time.Second,
 	"CreateContainerError":       10 * time.Second,
 	"RunContainerError":          10 * time.Second,
+	"PreCreateHookError":         10 * time.Second,
+	"PreStartHookError":          10 * time.Second,
+	"PostStartHookError":         10 * time.Second,
+	unmade:                       90 * time.Second, // a disk may first have to be taken from another node
 	"Unschedulable":              90 * time.Second,
 	"FailedCreate":               10 * time.Second,
 }
 
-// registryAway is a failed pull, under either of its two names, that says nothing about the image: the registry was busy,
+// unmade is a pod whose node can't make its volumes or its network. Why, only the events tell.
+const unmade = "ContainerCreating"
+
+// registryAway is a failed pull, under either of its names, that says nothing about the image: the registry was busy,
 // down or out of reach for a moment.
 const registryAway = "registry away"
 
 // awayForm are the words of registries, proxies and networks for that, as container runtimes pass them on. "not found" and
 // "denied" are not among them: those do not pass.
 var awayForm = regexp.MustCompile(`(?i)\b429\b|too many requests|toomanyrequests|\b50[0-9] (internal|bad|service|gateway)|time-?out|timed out|deadline exceeded|` +
-	`connection (refused|reset)|no route to host|failed to do request|temporary failure|no such host|\bEOF\b`)
+	`connection (refused|reset)|no route to host|failed to do request|temporary failure|no such host|registry is unavailable|\bEOF\b`)
 
 // trouble is the name under which a reason's patience is kept.
 func trouble(reason, message string) string {
-	if (reason == "ErrImagePull" || reason == "ImagePullBackOff") && awayForm.MatchString(message) {
+	switch {
+	case (reason == "ErrImagePull" || reason == "ImagePullBackOff") && awayForm.MatchString(message), reason == "RegistryUnavailable":
 		return registryAway
 	}
 	return reason
@@ -70,6 +80,34 @@ type Stuck struct {
 	Container string
 	Reason    string
 	Message   string
+	// Ended is the node's word for the last end of the container, "" if it never ended, and Exit its exit code.
+	Ended string
+	Exit  int
+}
+
+// stuckContainer is the trouble of a container that waits: with how it ended last, which a node that waits to start it again
+// doesn't say.
+func stuckContainer(w Ref, p Pod, c PodContainer) Stuck {
+	s := Stuck{Workload: w, Pod: p.Name, Container: c.Name, Reason: c.Waiting, Message: c.Message, Ended: c.LastReason, Exit: c.LastExit}
+	if end := lastEnd(c); end != "" && c.LastReason != c.Waiting {
+		s.Message = strings.TrimPrefix(s.Message+"; "+end, "; ")
+	}
+	return s
+}
+
+// lastEnd is how a container ended last, "" if it never did.
+func lastEnd(c PodContainer) string {
+	if c.LastExit < 0 {
+		return ""
+	}
+	text := fmt.Sprintf("it ended with exit code %d", c.LastExit)
+	if c.LastReason != "" && c.LastReason != "Error" && c.LastReason != "Completed" { // those say no more than the code
+		text += " (" + c.LastReason + ")"
+	}
+	if c.LastMessage != "" {
+		text += ": " + c.LastMessage
+	}
+	return text
 }
 
 func (s Stuck) String() string {
@@ -132,15 +170,18 @@ func (d *watchdog) look(obs []Observation, stamp string, now time.Time) *Stuck {
 			consider(Stuck{Workload: o.Workload.Ref, Reason: "FailedCreate", Message: o.Workload.Rollout.Failure})
 		}
 		for _, p := range o.Pods {
-			if p.Terminating || p.Stamp != stamp && stamp != "" {
+			if !p.Live() || p.Stamp != stamp && stamp != "" {
 				continue
+			}
+			if p.Unmade {
+				consider(Stuck{Workload: o.Workload.Ref, Pod: p.Name, Reason: unmade, Message: unmadeText(p)})
 			}
 			if p.Unschedulable != "" {
 				consider(Stuck{Workload: o.Workload.Ref, Pod: p.Name, Reason: "Unschedulable", Message: p.Unschedulable})
 			}
 			for _, c := range p.Containers {
-				if c.Waiting != "" {
-					consider(Stuck{Workload: o.Workload.Ref, Pod: p.Name, Container: c.Name, Reason: c.Waiting, Message: c.Message})
+				if c.Waiting != "" && c.Waiting != unmade { // a pull looks the same
+					consider(stuckContainer(o.Workload.Ref, p, c))
 				}
 			}
 		}
@@ -168,20 +209,26 @@ func worstPod(o Observation, stamp string) (pod, container, trouble string) {
 		}
 	}
 	for _, p := range o.Pods {
-		if p.Terminating || p.Ready || p.Phase == "Succeeded" || p.Phase == "Failed" || p.Stamp != stamp && stamp != "" {
+		if !p.Live() || p.Ready || p.Stamp != stamp && stamp != "" {
 			continue
 		}
 		if p.Unschedulable != "" {
 			consider(1<<30, p, "", Stuck{Pod: p.Name, Reason: "Unschedulable", Message: p.Unschedulable}.String())
 		}
+		if p.Unmade {
+			consider(1<<30, p, "", Stuck{Pod: p.Name, Reason: unmade, Message: unmadeText(p)}.String())
+		}
+		if p.Lost {
+			consider(1<<30, p, "", "pod "+p.Name+": "+silentNode(p))
+		}
 		for _, c := range p.Containers {
 			switch {
 			case c.Waiting != "" && c.Waiting != "PodInitializing": // that one waits for another, which says why
-				consider(1<<29, p, c.Name, Stuck{Pod: p.Name, Reason: c.Waiting, Message: c.Message}.String())
+				consider(1<<29, p, c.Name, stuckContainer(o.Workload.Ref, p, c).String())
 			case c.Restarts > 0:
 				text := fmt.Sprintf("pod %s: container %s was restarted %s", p.Name, c.Name, plural(c.Restarts, "time", "times"))
-				if c.LastExit >= 0 {
-					text += fmt.Sprintf(", exit code %d", c.LastExit)
+				if end := lastEnd(c); end != "" {
+					text += "; " + end
 				}
 				consider(1+min(c.Restarts, 1<<20), p, c.Name, text)
 			}
@@ -195,6 +242,28 @@ func worstPod(o Observation, stamp string) (pod, container, trouble string) {
 		consider(1, p, main, "pod "+p.Name+" is not ready")
 	}
 	return pod, container, trouble
+}
+
+func unmadeText(p Pod) string {
+	return fmt.Sprintf("its volumes or its network can't be made on %s", p.Node)
+}
+
+func silentNode(p Pod) string { return fmt.Sprintf("its node %s doesn't answer", p.Node) }
+
+// overdue is how long after its grace a pod may still be there before that is worth a word.
+const overdue = 10 * time.Second
+
+// leftover says what is wrong with a pod that was to go and is still there, "" if it may yet go by itself. Nobody knows what it
+// does: only its node could tell, or end it.
+func leftover(p Pod, now time.Time) string {
+	switch {
+	case !p.Terminating:
+	case p.Lost:
+		return fmt.Sprintf("pod %s was to go and is still there: %s, and what it runs there is not known", p.Name, silentNode(p))
+	case !p.EndBy.IsZero() && now.After(p.EndBy.Add(overdue)):
+		return fmt.Sprintf("pod %s was to be gone by %s and is still there: its node %s has not ended it", p.Name, p.EndBy.UTC().Format("15:04:05 UTC"), p.Node)
+	}
+	return ""
 }
 
 // orderedStuck finds the pod of an earlier template that an OrderedReady StatefulSet waits on for ever, "" if there is none.
@@ -228,9 +297,9 @@ type Proof struct {
 func prove(o Observation, repository, tag string, set DigestSet, stamp string) Proof {
 	follows := follow(o.Workload, repository, tag)
 	pr := Proof{Workload: o.Workload.Ref, Desired: o.Workload.Rollout.Desired, Digests: map[Digest]int{}}
-	var old, unready, blank, wrong, foreign []string
+	var old, unready, silent, blank, wrong, foreign []string
 	for _, p := range o.Pods {
-		if p.Terminating || p.Phase == "Succeeded" || p.Phase == "Failed" {
+		if !p.Live() {
 			continue
 		}
 		pr.Pods++
@@ -238,6 +307,9 @@ func prove(o Observation, repository, tag string, set DigestSet, stamp string) P
 			pr.Ready++
 		} else {
 			unready = append(unready, p.Name)
+			if p.Lost {
+				silent = append(silent, p.Name+": "+silentNode(p))
+			}
 		}
 		if stamp != "" && p.Stamp != stamp {
 			old = append(old, p.Name)
@@ -271,6 +343,9 @@ func prove(o Observation, repository, tag string, set DigestSet, stamp string) P
 		pr.Missing = fmt.Sprintf("%s still up", plural(len(old), "old pod", "old pods"))
 	case len(unready) > 0:
 		pr.Missing = fmt.Sprintf("%d of %s ready", pr.Ready, plural(pr.Desired, "pod", "pods"))
+		if len(silent) > 0 {
+			pr.Missing += "; " + strings.Join(silent, "; ")
+		}
 	case len(blank) > 0:
 		pr.Missing = "the node has not reported the image of " + blank[0]
 	case len(foreign) > 0:

@@ -54,6 +54,7 @@ func TestWatchdog(t *testing.T) {
 		if reason == "Unschedulable" {
 			p.Containers, p.Unschedulable = nil, "no room"
 		}
+		p.Unmade = reason == unmade+" for ever"
 		return Observation{Workload: Workload{Ref: ref, Rollout: Rollout{Generation: 2, ObservedGeneration: 2}}, Pods: []Pod{p}}
 	}
 	for reason, patience := range Patience {
@@ -61,6 +62,9 @@ func TestWatchdog(t *testing.T) {
 			continue // TestPatienceWithRegistries
 		}
 		o := pod("new", reason)
+		if reason == unmade {
+			o = pod("new", unmade+" for ever")
+		}
 		if reason == "FailedCreate" {
 			o = pod("new", "")
 			o.Workload.Rollout.Failure = "exceeded quota"
@@ -95,8 +99,10 @@ func TestWatchdog(t *testing.T) {
 	old := pod("old", "CrashLoopBackOff")
 	leaving := pod("new", "CrashLoopBackOff")
 	leaving.Pods[0].Terminating = true
-	if stuck := d.look([]Observation{old, leaving, pod("new", "ContainerCreating"), pod("new", "PodInitializing")}, "new", epoch); stuck != nil {
-		t.Errorf("old, leaving and starting pods are no trouble: %s", stuck)
+	evicted := pod("new", "ImagePullBackOff")
+	evicted.Pods[0].Phase = "Failed"
+	if stuck := d.look([]Observation{old, leaving, evicted, pod("new", "ContainerCreating"), pod("new", "PodInitializing")}, "new", epoch); stuck != nil {
+		t.Errorf("old, leaving, evicted and starting pods are no trouble: %s", stuck)
 	}
 	o := pod("new", "")
 	o.Workload.Rollout.Stalled = "ReplicaSet x has timed out progressing"
@@ -151,14 +157,70 @@ func TestWorstPod(t *testing.T) {
 		{"all are ready, old, leaving or gone", []Pod{up, old, pod("a", func(p *Pod) { p.Terminating = true }), pod("b", func(p *Pod) { p.Phase = "Failed" })}, "", "", ""},
 		{"not ready", []Pod{up, old, pod("x-1", nil), pod("x-2", nil)}, "x-1", "app", "pod x-1 is not ready"},
 		{"restarts", []Pod{pod("x-1", nil), pod("x-2", restarts(1, 137)), pod("x-3", restarts(4, -1))}, "x-3", "app", "pod x-3: container app was restarted 4 times"},
-		{"one restart", []Pod{pod("x-1", restarts(1, 137))}, "x-1", "app", "pod x-1: container app was restarted 1 time, exit code 137"},
+		{"one restart", []Pod{pod("x-1", restarts(1, 137))}, "x-1", "app", "pod x-1: container app was restarted 1 time; it ended with exit code 137"},
 		{"waiting", []Pod{pod("x-1", restarts(99, 1)), pod("x-2", func(p *Pod) { waits(0, "ErrImagePull")(p); waits(1, "PodInitializing")(p) })}, "x-2", "migrate", "pod x-2: ErrImagePull: why"},
 		{"waiting for an init container", []Pod{pod("x-1", waits(1, "PodInitializing"))}, "x-1", "app", "pod x-1 is not ready"},
+		{"ended before", []Pod{pod("x-1", func(p *Pod) {
+			waits(1, "CrashLoopBackOff")(p)
+			p.Containers[1].LastExit, p.Containers[1].LastReason = 137, "OOMKilled"
+		})}, "x-1", "app", "pod x-1: CrashLoopBackOff: why; it ended with exit code 137 (OOMKilled)"},
+		{"not even started", []Pod{pod("x-1", func(p *Pod) {
+			waits(1, "CrashLoopBackOff")(p)
+			p.Containers[1].LastExit, p.Containers[1].LastReason, p.Containers[1].LastMessage = 128, "StartError", `exec: "/app": no such file`
+		})}, "x-1", "app", `pod x-1: CrashLoopBackOff: why; it ended with exit code 128 (StartError): exec: "/app": no such file`},
+		{"without network", []Pod{pod("x-1", waits(1, "ErrImagePull")), pod("x-2", func(p *Pod) { waits(1, unmade)(p); p.Unmade, p.Node = true, "node-b" })}, "x-2", "", "pod x-2: ContainerCreating: its volumes or its network can't be made on node-b"},
+		{"on a lost node", []Pod{pod("x-1", waits(1, "ErrImagePull")), pod("x-2", func(p *Pod) { p.Lost, p.Node = true, "node-b" })}, "x-2", "", "pod x-2: its node node-b doesn't answer"},
 		{"without a node", []Pod{pod("x-1", waits(1, "ContainerCreating")), pod("x-2", func(p *Pod) { p.Unschedulable = "0/3 nodes are available" })}, "x-2", "", "pod x-2: Unschedulable: 0/3 nodes are available"},
 	} {
 		p, c, trouble := worstPod(Observation{Pods: tt.pods}, "new")
 		if p != tt.pod || c != tt.container || trouble != tt.trouble {
 			t.Errorf("%s: %q %q %q", tt.name, p, c, trouble)
+		}
+	}
+}
+
+func TestLeftover(t *testing.T) {
+	going := Pod{Name: "x-1", Node: "node-b", Terminating: true, EndBy: epoch}
+	lost, live := going, going
+	lost.Lost, live.Terminating = true, false
+	for _, tt := range []struct {
+		p    Pod
+		at   time.Duration
+		want string
+	}{
+		{going, overdue, ""},
+		{going, overdue + time.Second, "pod x-1 was to be gone by "},
+		{live, time.Hour, ""},
+		{lost, -time.Hour, "its node node-b doesn't answer, and what it runs there is not known"},
+		{Pod{Terminating: true}, time.Hour, ""},
+	} {
+		if got := leftover(tt.p, epoch.Add(tt.at)); (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
+			t.Errorf("%+v after %s: %q, want %q", tt.p, tt.at, got, tt.want)
+		}
+	}
+}
+
+// What to do follows from why it ended, and from what the registry said.
+func TestStuckMeans(t *testing.T) {
+	for want, s := range map[string]Stuck{
+		"more memory than container app may have (resources.limits.memory of deployment/x)": {Workload: Ref{"Deployment", "prod", "x"}, Container: "app", Reason: "CrashLoopBackOff", Ended: "OOMKilled", Exit: 137},
+		"its command, or a file or user that it names, is not in the image":                 {Reason: "CrashLoopBackOff", Ended: "StartError", Exit: 128},
+		"its liveness probe":                       {Reason: "CrashLoopBackOff", Ended: "Error", Exit: 137},
+		"the target itself ends":                   {Reason: "CrashLoopBackOff", Ended: "Error", Exit: 1},
+		"no longer has the image":                  {Reason: "ErrImageNeverPull"},
+		"cannot reach the registry":                {Reason: "ImagePullBackOff", Message: "dial tcp: i/o timeout"},
+		"or that is down":                          {Reason: "RegistryUnavailable"},
+		"turns the node away":                      {Reason: "ImagePullBackOff", Message: "pull access denied, repository does not exist or may require authorization: authorization failed: no basic auth credentials"},
+		"right to pull is missing":                 {Reason: "ErrImagePull", Message: "unexpected status from HEAD request to https://r/v2/x/manifests/latest: 403 Forbidden"},
+		"does not have that image":                 {Reason: "ImagePullBackOff", Message: "r/x:latest: not found"},
+		"right to pull, image gone, registry down": {Reason: "ImagePullBackOff", Message: "no space left on device"},
+	} {
+		got := endText(s)
+		if s.Reason != "CrashLoopBackOff" {
+			got = unpulled(s)
+		}
+		if !strings.Contains(got, want) {
+			t.Errorf("%+v: %q, want %q", s, got, want)
 		}
 	}
 }
@@ -206,6 +268,7 @@ func TestProve(t *testing.T) {
 		{"a leaving one does not", nil, []Pod{pod(1, nil), pod(2, nil), pod(3, func(p *Pod) { p.Terminating = true; p.Containers[0].Digest = bad })}, "new", "", ""},
 		{"evicted ones do not", nil, []Pod{pod(1, nil), pod(2, nil), pod(3, func(p *Pod) { p.Phase, p.Ready = "Failed", false }), pod(4, func(p *Pod) { p.Phase, p.Ready = "Succeeded", false })}, "new", "", ""},
 		{"not ready", nil, []Pod{pod(1, nil), pod(2, func(p *Pod) { p.Ready = false })}, "new", "1 of 2 pods ready", ""},
+		{"on a lost node", nil, []Pod{pod(1, nil), pod(2, func(p *Pod) { p.Ready, p.Lost, p.Node = false, true, "node-b" })}, "new", "1 of 2 pods ready; x-2: its node node-b doesn't answer", ""},
 		{"not reported", nil, []Pod{pod(1, nil), pod(2, func(p *Pod) { p.Containers[0].Digest = "" })}, "new", "has not reported the image of x-2", ""},
 		{"too few", nil, []Pod{pod(1, nil)}, "new", "1 pod for 2 wanted", ""},
 		{"too many", nil, []Pod{pod(1, nil), pod(2, nil), pod(3, nil)}, "new", "3 pods for 2 wanted", ""},

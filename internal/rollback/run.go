@@ -158,6 +158,7 @@ type run struct {
 	unchecked string
 	hints     <-chan struct{} // that something changed in the cluster; nil before anybody waits
 	sight     *sight          // what ended the rollout
+	silent    map[string]bool // what was told of pods whose nodes do not answer
 	started   time.Time
 }
 

@@ -361,7 +361,9 @@ func TestPodsThatDoNotComeUp(t *testing.T) {
 				}
 			}
 		}, []string{`deployment/payments: ProgressDeadlineExceeded: ReplicaSet "payments-5d9c" has timed out progressing; pod payments-4 is not ready`, "kubectl -n prod describe pod payments-4"}, 2 * time.Minute, true},
-		{"never ready", func(w *world) { w.behaviour[w.of(c)] = neverReady }, []string{"did not end within 10m", "new pods"}, 11 * time.Minute, false},
+		{"never ready", func(w *world) { w.behaviour[w.of(c)] = neverReady }, []string{"did not end within 10m", "new pods", "; pod payments-4 is not ready", "kubectl -n prod describe pod payments-4"}, 11 * time.Minute, true},
+		{"no volume, no network", func(w *world) { w.behaviour[w.of(c)] = unmakeable }, []string{"ContainerCreating: its volumes or its network can't be made", "the events say which: kubectl -n prod describe pod payments-4"}, 2 * time.Minute, true},
+		{"a node is lost", func(w *world) { w.behaviour[w.of(c)] = losesNode }, []string{"did not end within 10m", "pod payments-4: its node node-b doesn't answer", "kubectl delete node node-b"}, 11 * time.Minute, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			in(t, func(t *testing.T, w *world) {

@@ -561,7 +561,7 @@ func (s *Survey) reported(p Pod) []Digest {
 func (s *Survey) second(ctx context.Context, w World, complete bool) (listed []Image, err error) {
 	unknown := map[string]bool{}
 	for _, p := range s.Inventory.Pods {
-		if !s.affects(p) || p.Terminating {
+		if !s.affects(p) || !p.Live() {
 			continue
 		}
 		for _, d := range s.reported(p) {
@@ -745,7 +745,7 @@ func (s *Survey) nameRunning() {
 	}
 	counts := map[Digest]*Serving{}
 	for _, p := range s.Inventory.Pods {
-		if !s.affects(p) || p.Terminating {
+		if !s.affects(p) || !p.Live() {
 			continue
 		}
 		for _, d := range s.reported(p) {

@@ -155,6 +155,7 @@ func (r *run) rollout(ctx context.Context) (Outcome, string, error) {
 	err := r.watch(ctx, vigil{deadline: time.Now().Add(r.Limits.Rollout)}, func(obs []Observation, now time.Time) (bool, error) {
 		last, r.sight = obs, nil
 		r.prove(obs)
+		r.tellSilent(obs, now)
 		all := true
 		var progress []Progress
 		for _, o := range obs {
@@ -189,9 +190,18 @@ func (r *run) rollout(ctx context.Context) (Outcome, string, error) {
 	}
 	if errors.Is(err, errDeadline) {
 		var where []string
+		var held Stuck
 		for _, o := range last {
 			if p := r.progress(o); !p.Done {
-				where = append(where, o.Workload.Ref.String()+": "+p.Note)
+				text := o.Workload.Ref.String() + ": " + p.Note
+				pod, container, trouble := worstPod(o, r.entry.Stamp)
+				if trouble != "" {
+					text += "; " + trouble
+				}
+				if trouble != "" && held.Pod == "" {
+					held = Stuck{Workload: o.Workload.Ref, Pod: pod, Container: container}
+				}
+				where = append(where, text)
 			}
 		}
 		e := &Error{Exit: Unverified, What: fmt.Sprintf("the rollout did not end within %s: %s", Span(r.Limits.Rollout), strings.Join(where, "; ")), Err: quiet{err}}
@@ -201,8 +211,13 @@ func (r *run) rollout(ctx context.Context) (Outcome, string, error) {
 				e.What += " (last seen: " + strings.Join(where, "; ") + ")"
 			}
 			e.Err = err
+		} else if node := silentNodeOf(last, held.Pod); held.Pod != "" && node == "" {
+			if err := r.tellPod(ctx, held, e.What); err != nil {
+				e.Err = err
+			}
+			e.Next = append(e.Next, fmt.Sprintf("what keeps it: kubectl -n %s describe pod %s", r.plan.Namespace, held.Pod))
 		}
-		e.Next = r.orderedRemedy(last)
+		e.Next = append(append(e.Next, nodeRemedy(last)...), r.orderedRemedy(last)...)
 		return "", "", e
 	}
 	if err != nil {
@@ -220,7 +235,7 @@ func (r *run) progress(o Observation) Progress {
 	p := Progress{Workload: o.Workload.Ref, Desired: o.Workload.Rollout.Desired, Note: note, Done: done}
 	for _, pod := range o.Pods {
 		switch {
-		case pod.Terminating:
+		case !pod.Live():
 		case pod.Stamp != r.entry.Stamp:
 			p.Old++
 		default:
@@ -259,34 +274,28 @@ func (r *run) diagnose(ctx context.Context, s Stuck, obs []Observation) error {
 		}
 	}
 	e := &Error{Exit: Unverified, What: "the new pods do not come up: " + text}
-	if s.Pod != "" && r.World.Diagnoser != nil {
-		dctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
-		defer cancel()
-		if d, err := r.World.Diagnoser.Diagnose(dctx, r.plan.Namespace, s.Pod, s.Container); err == nil {
-			for _, line := range d.Events[max(0, len(d.Events)-5):] {
-				r.note("event: %s", line)
-			}
-			for _, line := range d.Logs[max(0, len(d.Logs)-20):] {
-				r.note("log: %s", line)
-			}
-			if err := r.journal(Event{Type: "pod.stuck", Step: StepRollout, Text: text, Data: map[string]any{"events": d.Events, "logs": d.Logs}}); err != nil {
-				e.Err = err
-			}
-		} else {
-			r.note("events and logs of %s could not be read: %s", s.Pod, err)
-		}
+	if err := r.tellPod(ctx, s, text); err != nil {
+		e.Err = err
 	}
 	ns := r.plan.Namespace
 	switch s.Reason {
-	case "ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull":
-		e.Next = append(e.Next, fmt.Sprintf("the node cannot pull the image (right to pull, image gone, registry down): kubectl -n %s describe pod %s", ns, s.Pod))
-		if s.Reason == "ImagePullBackOff" || s.Reason == "ErrImagePull" { // a kubelet's longest wait between two pulls
+	case "ImagePullBackOff", "ErrImagePull", "RegistryUnavailable", "SignatureValidationFailed", "InvalidImageName", "ErrImageNeverPull":
+		e.Next = append(e.Next, fmt.Sprintf("%s: kubectl -n %s describe pod %s", unpulled(s), ns, s.Pod))
+		if s.Reason != "InvalidImageName" && s.Reason != "ErrImageNeverPull" { // a kubelet's longest wait between two pulls
 			e.Next = append(e.Next, fmt.Sprintf("once that is mended the node tries again within 5 minutes, or at once after: kubectl -n %s delete pod %s", ns, s.Pod))
 		}
-	case "CrashLoopBackOff", "RunContainerError":
-		e.Next = append(e.Next, fmt.Sprintf("the target itself ends; configuration or schema may be newer than it: kubectl -n %s logs %s -c %s --previous", ns, s.Pod, s.Container))
-	case "CreateContainerConfigError", "CreateContainerError":
+	case "CrashLoopBackOff":
+		e.Next = append(e.Next, fmt.Sprintf("%s: kubectl -n %s logs %s -c %s --previous", endText(s), ns, s.Pod, s.Container))
+	case "RunContainerError":
+		e.Next = append(e.Next, fmt.Sprintf("%s: kubectl -n %s describe pod %s", notStarted, ns, s.Pod))
+	case "CreateContainerConfigError":
 		e.Next = append(e.Next, fmt.Sprintf("a ConfigMap, Secret or key that the pod names is missing: kubectl -n %s describe pod %s", ns, s.Pod))
+	case "CreateContainerError", "PreCreateHookError", "PreStartHookError", "ImageInspectError":
+		e.Next = append(e.Next, fmt.Sprintf("the node cannot make the container: kubectl -n %s describe pod %s", ns, s.Pod))
+	case "PostStartHookError":
+		e.Next = append(e.Next, fmt.Sprintf("the postStart hook of container %s fails with the target: kubectl -n %s describe pod %s", s.Container, ns, s.Pod))
+	case unmade:
+		e.Next = append(e.Next, fmt.Sprintf("a Secret, ConfigMap or disk that it mounts is missing, or the node has no address for it; the events say which: kubectl -n %s describe pod %s", ns, s.Pod))
 	case "Unschedulable":
 		e.Next = append(e.Next, fmt.Sprintf("no node takes it (resources, taints, affinity); make room: kubectl -n %s describe pod %s", ns, s.Pod))
 	case "FailedCreate":
@@ -300,6 +309,107 @@ func (r *run) diagnose(ctx context.Context, s Stuck, obs []Observation) error {
 	}
 	e.Next = append(e.Next, r.orderedRemedy(obs)...)
 	return e
+}
+
+// tellPod tells what the cluster says about a pod. Its error is the journal's.
+func (r *run) tellPod(ctx context.Context, s Stuck, text string) error {
+	if s.Pod == "" || r.World.Diagnoser == nil {
+		return nil
+	}
+	dctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	d, err := r.World.Diagnoser.Diagnose(dctx, r.plan.Namespace, s.Pod, s.Container)
+	if err != nil {
+		r.note("events and logs of %s could not be read: %s", s.Pod, err)
+		return nil
+	}
+	for _, line := range d.Events[max(0, len(d.Events)-5):] {
+		r.note("event: %s", line)
+	}
+	for _, line := range d.Logs[max(0, len(d.Logs)-20):] {
+		r.note("log: %s", line)
+	}
+	return r.journal(Event{Type: "pod.stuck", Step: StepRollout, Text: text, Data: map[string]any{"events": d.Events, "logs": d.Logs}})
+}
+
+// notStarted is why a container is made and cannot be started, as far as can be told.
+const notStarted = "the target cannot be started as the pod says: its command, or a file or user that it names, is not in the image"
+
+// endText is what the last end of a container that crashes means.
+func endText(s Stuck) string {
+	switch {
+	case s.Ended == "OOMKilled":
+		return fmt.Sprintf("the target needs more memory than container %s may have (resources.limits.memory of %s); its log", s.Container, s.Workload)
+	case s.Ended == "StartError", s.Ended == "ContainerCannotRun":
+		return notStarted + "; its log, if any"
+	case s.Exit == 137 || s.Exit == 143: // SIGKILL and SIGTERM, not of its own doing
+		return "something kills it: most often its liveness probe, which the events above tell of; its log"
+	}
+	return "the target itself ends; configuration or schema may be newer than it"
+}
+
+// unpulled is why an image cannot be pulled, by the words of registries as container runtimes pass them on.
+func unpulled(s Stuck) string {
+	switch m := strings.ToLower(s.Message); {
+	case s.Reason == "ErrImageNeverPull":
+		return "imagePullPolicy is Never, and the node no longer has the image"
+	case trouble(s.Reason, s.Message) == registryAway:
+		return "the node cannot reach the registry, or that is down"
+	case strings.Contains(m, "unauthorized"), strings.Contains(m, "forbidden"), strings.Contains(m, "denied"), strings.Contains(m, "authorization failed"):
+		return "the registry turns the node away: the right to pull is missing (the node's role, or the pod's imagePullSecrets)"
+	case strings.Contains(m, "not found"), strings.Contains(m, "manifest unknown"):
+		return "the registry does not have that image (any more)"
+	}
+	return "the node cannot pull the image (right to pull, image gone, registry down)"
+}
+
+// tellSilent tells once of each pod about which nobody can tell what it runs: its node does not answer, or does not end it.
+func (r *run) tellSilent(obs []Observation, now time.Time) {
+	for _, o := range obs {
+		for _, p := range o.Pods {
+			text := leftover(p, now)
+			if text == "" && p.Live() && p.Lost {
+				text = fmt.Sprintf("pod %s: %s; it counts again when that does", p.Name, silentNode(p))
+			}
+			if text == "" || r.silent[p.UID+text] {
+				continue
+			}
+			if r.silent == nil {
+				r.silent = map[string]bool{}
+			}
+			r.silent[p.UID+text] = true
+			r.note("%s", text)
+		}
+	}
+}
+
+// silentNodeOf is the node of a pod if that does not answer, "" otherwise.
+func silentNodeOf(obs []Observation, pod string) string {
+	for _, o := range obs {
+		for _, p := range o.Pods {
+			if p.Name == pod && p.Lost {
+				return p.Node
+			}
+		}
+	}
+	return ""
+}
+
+// nodeRemedy says what to do about nodes that do not answer and hold a rollout up.
+func nodeRemedy(obs []Observation) []string {
+	nodes := map[string]bool{}
+	for _, o := range obs {
+		for _, p := range o.Pods {
+			if p.Lost && p.Phase != "Succeeded" && p.Phase != "Failed" {
+				nodes[p.Node] = true
+			}
+		}
+	}
+	var next []string
+	for _, node := range sorted(nodes) {
+		next = append(next, fmt.Sprintf("bring %s back (kubectl describe node %s); if it is gone for good, its pods go with it: kubectl delete node %s; then the same command again", node, node, node))
+	}
+	return next
 }
 
 // orderedRemedy offers to delete exactly the pod that a StatefulSet waits on for ever: the template is good by now.
@@ -323,6 +433,7 @@ func (r *run) verify(ctx context.Context) (Outcome, string, error) {
 		return "", "", &Error{Exit: r.exit(), What: "no workload to verify"}
 	}
 	var since, due time.Time
+	var last []Observation
 	var before map[string]string
 	missing := ""
 	start := time.Now()
@@ -335,7 +446,9 @@ func (r *run) verify(ctx context.Context) (Outcome, string, error) {
 	known := r.sight // the settle time begins when the rollout was seen to be over
 	r.sight = nil
 	err := r.watch(ctx, vigil{deadline: start.Add(r.Limits.Settle + verifyGrace), due: &due, known: known, beside: beside}, func(obs []Observation, now time.Time) (bool, error) {
+		last = obs
 		r.prove(obs)
+		r.tellSilent(obs, now)
 		missing = ""
 		desired := 0
 		for _, pr := range r.proofs {
@@ -368,7 +481,7 @@ func (r *run) verify(ctx context.Context) (Outcome, string, error) {
 			for _, o := range obs {
 				p := Progress{Workload: o.Workload.Ref, Desired: o.Workload.Rollout.Desired, Done: missing == "", Until: due}
 				for _, pod := range o.Pods {
-					if !pod.Terminating {
+					if pod.Live() {
 						p.New++
 						if pod.Ready {
 							p.Ready++
@@ -389,6 +502,7 @@ func (r *run) verify(ctx context.Context) (Outcome, string, error) {
 		if err != errDeadline {
 			e.What, e.Err = "not proven", err
 		}
+		e.Next = nodeRemedy(last)
 		return "", "", e
 	}
 	if err != nil {

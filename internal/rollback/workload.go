@@ -137,7 +137,17 @@ type Pod struct {
 	// Unschedulable is the scheduler's message, "" when it was placed.
 	Unschedulable string         `json:"unschedulable,omitempty"`
 	Containers    []PodContainer `json:"containers"`
+	// EndBy is when a pod that is Terminating is to be gone at the latest, by the grace that it was given.
+	EndBy time.Time `json:"endBy,omitzero"`
+	// Lost is set when its node has not answered for so long that the pod was taken out of service. What it does is not known.
+	Lost bool `json:"lost,omitempty"`
+	// Unmade is set while its node has not made its volumes and its network, which comes before images and containers.
+	Unmade bool `json:"unmade,omitempty"`
 }
+
+// Live tells whether a pod counts. One that is about to go does not, nor one that has ended: an evicted pod stays behind, Failed,
+// with all that it ran.
+func (p Pod) Live() bool { return !p.Terminating && p.Phase != "Succeeded" && p.Phase != "Failed" }
 
 // PodContainer is one container of a pod: what was asked for and what runs.
 type PodContainer struct {
@@ -148,9 +158,12 @@ type PodContainer struct {
 	// Waiting is the reason a container does not run (ImagePullBackOff, CrashLoopBackOff, …), "" when it runs.
 	Waiting string `json:"waiting,omitempty"`
 	Message string `json:"message,omitempty"`
-	// Restarts is how often it was restarted; LastExit is the exit code of its last end, -1 if it never ended.
-	Restarts int `json:"restarts,omitempty"`
-	LastExit int `json:"lastExit"`
+	// Restarts is how often it was restarted; LastExit is the exit code of its last end, -1 if it never ended, LastReason the
+	// node's word for that (OOMKilled, Error, StartError, …), and LastMessage what it adds, if anything.
+	Restarts    int    `json:"restarts,omitempty"`
+	LastExit    int    `json:"lastExit"`
+	LastReason  string `json:"lastReason,omitempty"`
+	LastMessage string `json:"lastMessage,omitempty"`
 }
 
 // ConfigAge is when a ConfigMap that a workload uses last changed, by its managed fields, and which keys that change set.

@@ -63,6 +63,8 @@ const (
 	neverReady
 	pullFails
 	unplaceable
+	unmakeable
+	losesNode
 )
 
 // deployed is a workload with its pods and what was asked of it.
@@ -189,6 +191,9 @@ func (w *world) start(d *deployed, p *Pod) {
 		case unplaceable:
 			p.Unschedulable = "0/3 nodes are available: insufficient memory"
 			return
+		case unmakeable:
+			p.Unmade, p.Node = true, "node-b"
+			return
 		case pullFails:
 			c.Waiting, c.Message = "ImagePullBackOff", "Back-off pulling image"
 			return
@@ -201,6 +206,7 @@ func (w *world) start(d *deployed, p *Pod) {
 		c.ImageID = w.repo.Host + "/" + repository + "@" + string(c.Digest)
 		p.Phase = "Running"
 		p.Ready = w.behaviour[digest] == healthy
+		p.Lost, p.Node = w.behaviour[digest] == losesNode, "node-b"
 		if p.Ready {
 			p.ReadySince = time.Now()
 		}
