@@ -17,7 +17,7 @@ type pattern struct {
 var patterns = sync.OnceValue(func() []pattern {
 	return []pattern{
 		// Headers, as http.Header, curl and JSON print them: everything up to the end of the line or the closing quote.
-		{form: regexp.MustCompile(`(?i)\b(?:proxy-)?authorization\b["']?\s{0,4}[:=]\s{0,4}\[?["']?([^"'\]\r\n]+)`)},
+		{form: regexp.MustCompile(`(?i)\b(?:proxy-)?authorization\b["']?\s{0,4}[:=]\s{0,4}\[?["']?([^"'\]\r\n]+)`), keep: refusal},
 		{form: regexp.MustCompile(`(?i)\b(?:x-amz-security-token|private-token|x-api-key|x-vault-token|set-cookie|cookie)\b["']?\s{0,4}:\s{0,4}\[?["']?([^"'\]\r\n]+)`)},
 		{form: regexp.MustCompile(`\b(?i:bearer)[ \t]+([A-Za-z0-9._~+/=-]{6,})`), keep: prose},
 
@@ -39,6 +39,17 @@ var patterns = sync.OnceValue(func() []pattern {
 		{form: regexp.MustCompile(`(?i)\\?"(?:[a-z_-]*(?:password|passwd|secret|token|secretaccesskey|api[_-]?key|private[_-]?key)|auth)\\?"\s*:\s*\\?"([^"\\]{6,})`)},
 	}
 })
+
+// refusal spares what container runtimes say when a registry turns them away: "… may require authorization: " and one of these. It
+// is the whole of the line, but for how often it was said.
+// Sources: https://github.com/containerd/containerd/blob/v2.1.4/core/remotes/docker/authorizer.go and resolver.go
+func refusal(s string) bool {
+	s, times, ok := strings.Cut(s, " (")
+	if ok && strings.Trim(times, "0123456789") != " times)" {
+		return false
+	}
+	return s == "authorization failed: no basic auth credentials" || s == "server message: insufficient_scope: authorization failed"
+}
 
 // prose spares English ("bearer authentication is required"): lower-case letters only, and short.
 func prose(s string) bool {
