@@ -129,6 +129,9 @@ func Start(o Options) (w *World, err error) {
 	return w, w.write(o)
 }
 
+// Puller is the nodes' way to the registries.
+func (w *World) Puller() *kube.Puller { return w.puller }
+
 // reach is where the nodes find a registry: the world's own by its name, any other on this machine, and none elsewhere.
 func (w *World) reach(host string) string {
 	name, _, err := net.SplitHostPort(host)

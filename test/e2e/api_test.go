@@ -39,7 +39,7 @@ var groups = map[string]string{
 	"deployments": "/apis/apps/v1", "statefulsets": "/apis/apps/v1", "daemonsets": "/apis/apps/v1", "replicasets": "/apis/apps/v1",
 	"cronjobs": "/apis/batch/v1", "roles": "/apis/rbac.authorization.k8s.io/v1", "rolebindings": "/apis/rbac.authorization.k8s.io/v1",
 	"clusterroles": "/apis/rbac.authorization.k8s.io/v1", "clusterrolebindings": "/apis/rbac.authorization.k8s.io/v1",
-	"pods": "/api/v1", "events": "/api/v1", "configmaps": "/api/v1", "serviceaccounts": "/api/v1", "nodes": "/api/v1", "namespaces": "/api/v1",
+	"secrets": "/api/v1", "resourcequotas": "/api/v1", "pods": "/api/v1", "events": "/api/v1", "configmaps": "/api/v1", "serviceaccounts": "/api/v1", "nodes": "/api/v1", "namespaces": "/api/v1",
 }
 
 func pathOf(resource, namespace, name string) string {

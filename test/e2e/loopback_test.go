@@ -2,7 +2,7 @@ package e2e
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"net/http/httptest"
 	"os"
 	"regexp"
@@ -123,8 +123,33 @@ func (l *loopback) SetImageID(_ context.Context, form control.ImageID) error {
 		l.World.Cluster.SetImageID(kube.RepoDigest)
 	case control.DockerPullable:
 		l.World.Cluster.SetImageID(kube.DockerPullable)
+	case control.PlatformDigest:
+		l.World.Cluster.SetImageID(l.World.Puller().PlatformDigest)
+	case control.BareConfig:
+		l.World.Cluster.SetImageID(l.World.Puller().BareConfig)
 	default:
-		return errors.New("the loopback world needs to be told the digests of this form")
+		return fmt.Errorf("no image ID form %q", form)
 	}
 	return nil
 }
+
+func (l *loopback) Secret(_ context.Context, name string, there bool) error {
+	l.World.Cluster.SetSecret(demo.Namespace, name, there)
+	return nil
+}
+
+func (l *loopback) BreakSandboxes(_ context.Context, why string) error {
+	l.World.Cluster.BreakSandboxes(why)
+	return nil
+}
+
+func (l *loopback) Quota(_ context.Context, pods int) error {
+	l.World.Cluster.ForbidPods(demo.Namespace, fmt.Sprintf("exceeded quota: pods, requested: pods=1, used: pods=%d, limited: pods=%d", pods, pods))
+	return nil
+}
+
+func (l *loopback) Evict(_ context.Context, pod, message string) error {
+	return l.World.Cluster.Evict(demo.Namespace, pod, message)
+}
+
+func (l *loopback) Lose(_ context.Context, node string) error { return l.World.Cluster.Lose(node) }

@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -107,6 +108,7 @@ type real struct {
 	board     *fake.Switchboard
 	api       *API
 	bound     map[string][]object // the roles of each service account
+	lost      string              // a node
 }
 
 func newReal(t *testing.T, o Options) World {
@@ -139,6 +141,7 @@ func realIn(t *testing.T, c *cluster, o Options) *real {
 		t.Fatal(err)
 	}
 	c.ends(t, w.namespace) // before the registry, which its pods would go on asking, at a port that may be another's by then
+	t.Cleanup(func() { w.find(t) })
 	if w.api, err = newAPI(c.API, c.CA, c.Token); err != nil {
 		t.Fatal(err)
 	}
@@ -391,4 +394,48 @@ func (w *real) SetImageID(ctx context.Context, form control.ImageID) error {
 	}
 	w.settings.ImageID = form
 	return w.set(ctx)
+}
+
+func (w *real) Secret(ctx context.Context, name string, there bool) error {
+	if there {
+		return w.api.apply(ctx, object{"apiVersion": "v1", "kind": "Secret", "metadata": object{"name": name, "namespace": w.namespace}, "stringData": object{"a": "b"}})
+	}
+	_, err := w.api.do(ctx, http.MethodDelete, pathOf("secrets", w.namespace, name), "", nil)
+	return err
+}
+
+func (w *real) BreakSandboxes(ctx context.Context, why string) error {
+	w.settings.Sandbox = why
+	return w.set(ctx)
+}
+
+// Quota is also the work of the quota controller, which counts what there is.
+func (w *real) Quota(ctx context.Context, pods int) error {
+	count := object{"pods": strconv.Itoa(pods)}
+	if _, err := w.api.create(ctx, "resourcequotas", w.namespace, object{"metadata": object{"name": "pods"}, "spec": object{"hard": count}}); err != nil {
+		return err
+	}
+	_, err := w.api.do(ctx, http.MethodPatch, pathOf("resourcequotas", w.namespace, "pods")+"/status", "application/merge-patch+json", object{"status": object{"hard": count, "used": count}})
+	return err
+}
+
+func (w *real) Evict(ctx context.Context, pod, message string) error {
+	return control.Client{URL: w.cluster.Control}.Evict(ctx, w.namespace, pod, message)
+}
+
+func (w *real) Lose(ctx context.Context, node string) error {
+	w.lost = node
+	return control.Client{URL: w.cluster.Control}.Lose(ctx, node)
+}
+
+// find lets the node answer again that the world has lost, if any.
+func (w *real) find(t *testing.T) {
+	if w.lost == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := (control.Client{URL: w.cluster.Control}).Find(ctx, w.lost); err != nil {
+		t.Errorf("%s stays lost: %v", w.lost, err)
+	}
 }

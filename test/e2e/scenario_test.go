@@ -403,7 +403,7 @@ func (sc Scenario) unwanted(world string, trace Trace) []string {
 }
 
 func TestScenarios(t *testing.T) {
-	for _, sc := range slices.Concat(scenarios, pullScenarios, openScenarios, lookScenarios, faultScenarios) {
+	for _, sc := range slices.Concat(scenarios, pullScenarios, openScenarios, lookScenarios, faultScenarios, nodeScenarios) {
 		t.Run(sc.Name, func(t *testing.T) {
 			t.Parallel()
 			sc.both(t, newLoopback(t, sc.Options), newReal(t, sc.Options))

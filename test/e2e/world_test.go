@@ -40,6 +40,14 @@ type World interface {
 	Behave(ctx context.Context, digest string, b control.Behaviour) error
 	Preload(ctx context.Context, ref, digest string) error
 	SetImageID(ctx context.Context, form control.ImageID) error
+	// Secret makes a Secret or takes it away, BreakSandboxes lets no pod get its network, Quota lets no more pods be made than
+	// there are, Evict has a pod's node put it out.
+	Secret(ctx context.Context, name string, there bool) error
+	BreakSandboxes(ctx context.Context, why string) error
+	Quota(ctx context.Context, pods int) error
+	Evict(ctx context.Context, pod, message string) error
+	// Lose cuts a node off. It is found again when the test ends.
+	Lose(ctx context.Context, node string) error
 }
 
 // Registry is a registry with what stands behind its API.

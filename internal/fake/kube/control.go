@@ -140,7 +140,8 @@ func (s *Server) SetDelays(d Delays) {
 	s.opts.Delays = d
 }
 
-// Preload puts an image into the cache of every node, as if it had been pulled there some time ago.
+// Preload puts an image into the cache of every node, as if it had been pulled there some time ago; with an empty digest it
+// takes the image away, as a node does that is low on disk.
 func (s *Server) Preload(ref, digest string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -148,7 +149,9 @@ func (s *Server) Preload(ref, digest string) {
 		if s.kubelet.cache[n.name] == nil {
 			s.kubelet.cache[n.name] = map[string]string{}
 		}
-		s.kubelet.cache[n.name][ref] = digest
+		if s.kubelet.cache[n.name][ref] = digest; digest == "" {
+			delete(s.kubelet.cache[n.name], ref)
+		}
 	}
 }
 
@@ -179,7 +182,8 @@ func (s *Server) Evict(ns, name, message string) error {
 	s.event(o, "Warning", "Evicted", "kubelet", message, "")
 	for _, c := range append(slices.Clone(run.inits), run.mains...) {
 		if has(c.state, "running") {
-			c.state = tree{"terminated": tree{"exitCode": int64(137), "reason": "Error", "startedAt": stamp(c.at), "finishedAt": stamp(time.Now()), "containerID": c.id}}
+			s.event(o, "Normal", "Killing", "kubelet", "Stopping container "+c.name, c.field)
+			c.end(137, "Error")
 		}
 		c.launched, c.done, c.ok, c.ready, c.started = true, true, false, false, false
 	}
@@ -189,13 +193,92 @@ func (s *Server) Evict(ns, name, message string) error {
 		set(t, "Failed", "status", "phase")
 		set(t, "Evicted", "status", "reason")
 		set(t, message, "status", "message")
+		podCondition(t, "DisruptionTarget", "True", "TerminationByKubelet", message)
 	})
 	return nil
 }
 
+// SetSecret makes a Secret that pods can name, or takes it away. What it holds nobody can ask for: the API does not serve Secrets,
+// which the program has no business with.
+func (s *Server) SetSecret(ns, name string, there bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kubelet.secrets[ns+"/"+name] = there
+}
+
+// BreakSandboxes lets no pod get its network from now on, for this reason; "" mends it.
+func (s *Server) BreakSandboxes(why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kubelet.sandbox = why
+}
+
+// Lose cuts a node off for good, and has the node controller notice: it takes the node's pods out of service, and has those
+// deleted that do not tolerate it any longer. They cannot end: there is no kubelet to say that they have.
+// Sources: https://github.com/kubernetes/kubernetes/blob/v1.37.2/pkg/controller/nodelifecycle/node_lifecycle_controller.go (tryUpdateNodeHealth),
+// pkg/controller/util/node/controller_utils.go (MarkPodsNotReady), pkg/controller/tainteviction/taint_eviction.go
+func (s *Server) Lose(node string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.find(nodes, "", node)
+	if n == nil {
+		return notFound(nodes, node)
+	}
+	s.kubelet.lost[node] = true
+	s.change(n, func(t tree) {
+		for _, c := range items(t, "status", "conditions") {
+			set(c.(tree), "Unknown", "status")
+			set(c.(tree), "NodeStatusUnknown", "reason")
+			set(c.(tree), "Kubelet stopped posting node status.", "message")
+		}
+		set(t, []any{tree{"key": unreachable, "effect": "NoSchedule", "timeAdded": stamp(time.Now())}, tree{"key": unreachable, "effect": "NoExecute", "timeAdded": stamp(time.Now())}}, "spec", "taints")
+	})
+	for _, p := range s.list(pods, "") {
+		if str(p.data, "spec", "nodeName") != node || terminating(p) {
+			continue
+		}
+		if c := condition(p.data, "Ready"); str(c, "status") == "True" {
+			s.change(p, func(t tree) {
+				podCondition(t, "Ready", "False", str(c, "reason"), str(c, "message"))
+			})
+			s.event(p, "Warning", "NodeNotReady", "node-controller", "Node is not ready", "")
+		}
+		after := 300 * time.Second // the API server's default
+		for _, t := range items(p.data, "spec", "tolerations") {
+			if str(t, "key") == unreachable && str(t, "effect") == "NoExecute" {
+				if after = time.Duration(num(t, "tolerationSeconds")) * time.Second; !has(t, "tolerationSeconds") {
+					after = -1
+				}
+			}
+		}
+		if after < 0 {
+			continue
+		}
+		s.after(after, func() {
+			if now := s.objects[p.key()]; now != nil && now.uid == p.uid && !terminating(now) {
+				s.event(now, "Normal", "TaintManagerEviction", "taint-eviction-controller", fmt.Sprintf("Marking for deletion Pod %s/%s", now.ns, now.name), "")
+				now = s.change(now, func(t tree) {
+					podCondition(t, "DisruptionTarget", "True", "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint")
+				})
+				s.terminate(now, -1)
+			}
+		})
+	}
+	return nil
+}
+
+const unreachable = "node.kubernetes.io/unreachable"
+
 // Exit ends a running container with an exit code; its pod's restart policy decides what follows.
 func (s *Server) Exit(ns, pod, container string, code int) error {
-	return s.running(ns, pod, container, func(run *podRun, c *containerRun) { s.exit(run, c, code) })
+	reason := "Error"
+	switch code {
+	case 0:
+		reason = "Completed"
+	case 137:
+		reason = "OOMKilled"
+	}
+	return s.running(ns, pod, container, func(run *podRun, c *containerRun) { s.exit(run, c, code, reason, "") })
 }
 
 // SetReady lets the readiness probe of a running container pass or fail from now on.

@@ -54,7 +54,7 @@ func (s *Server) syncDaemonSet(o *object) {
 		}
 	}
 	for _, n := range names {
-		if len(home[n]) == 0 {
+		if len(home[n]) == 0 && !s.kubelet.lost[n] {
 			pod := podOf(o, dict(o.data, "spec", "template"), "", tree{"controller-revision-hash": h, "pod-template-generation": str(o.data, "metadata", "annotations", templateGeneration)})
 			for _, taint := range []struct{ name, effect string }{
 				{"not-ready", "NoExecute"}, {"unreachable", "NoExecute"},
@@ -96,15 +96,24 @@ func (s *Server) daemonOn(o *object) map[string]*object {
 
 // rollDaemons replaces old pods, as many at once as maxUnavailable permits; those that are down anyway come first and free.
 func (s *Server) rollDaemons(o *object, h string, names []string) {
-	limit, _ := share(get(o.data, "spec", "updateStrategy", "rollingUpdate", "maxUnavailable"), len(names), true)
-	limit = max(limit, 1)
 	on := s.daemonOn(o)
+	answer := len(names)
+	for _, n := range names {
+		if s.kubelet.lost[n] {
+			answer--
+		}
+	}
+	limit, _ := share(get(o.data, "spec", "updateStrategy", "rollingUpdate", "maxUnavailable"), answer, true)
+	limit = max(limit, 1)
 	minReady := num(o.data, "spec", "minReadySeconds")
 	now := time.Now()
 	down := 0
 	var broken, healthy []*object
 	for _, n := range names {
 		p := on[n]
+		if p == nil && s.kubelet.lost[n] {
+			continue
+		}
 		if p == nil || terminating(p) {
 			down++
 			continue
@@ -129,13 +138,23 @@ func (s *Server) rollDaemons(o *object, h string, names []string) {
 	}
 }
 
+// daemonStatus counts. A node that does not answer is not wanted any more, by its taint NoSchedule; what runs there may stay, by
+// the toleration of NoExecute.
+// Source: https://github.com/kubernetes/kubernetes/blob/v1.37.2/pkg/controller/daemon/daemon_controller.go (NodeShouldRunDaemonPod)
 func (s *Server) daemonStatus(o *object, h string, names []string) {
 	on := s.daemonOn(o)
 	minReady := num(o.data, "spec", "minReadySeconds")
 	now := time.Now()
-	scheduled, readyN, availableN, updated := 0, 0, 0, 0
+	desired, misplaced, scheduled, readyN, availableN, updated := 0, 0, 0, 0, 0, 0
 	for _, n := range names {
 		p := on[n]
+		if s.kubelet.lost[n] {
+			if p != nil {
+				misplaced++
+			}
+			continue
+		}
+		desired++
 		if p == nil {
 			continue
 		}
@@ -156,13 +175,13 @@ func (s *Server) daemonStatus(o *object, h string, names []string) {
 	s.change(o, func(t tree) {
 		fill(t, tree{}, "status")
 		st := dict(t, "status")
-		st["desiredNumberScheduled"] = int64(len(names))
+		st["desiredNumberScheduled"] = int64(desired)
 		st["currentNumberScheduled"] = int64(scheduled)
-		st["numberMisscheduled"] = int64(0)
+		st["numberMisscheduled"] = int64(misplaced)
 		st["numberReady"] = int64(readyN)
 		count(st, updated, "updatedNumberScheduled")
 		count(st, availableN, "numberAvailable")
-		count(st, len(names)-availableN, "numberUnavailable")
+		count(st, desired-availableN, "numberUnavailable")
 		st["observedGeneration"] = generation
 	})
 }

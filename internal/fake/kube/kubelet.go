@@ -19,9 +19,17 @@ type Behaviour struct {
 	ExitCode   int
 	CrashAfter time.Duration
 	Crashes    int
-	// NeverReady lets its readiness probe fail for ever; ReadyAfter replaces Delays.Ready.
+	// Liveness makes these ends the doing of the liveness probe, which fails CrashAfter the start.
+	Liveness bool
+	// StartError lets the runtime refuse to start it, Crashes times (0: for ever): RunContainerError with this message.
+	StartError string
+	// NeverReady lets its readiness probe fail for ever; ReadyAfter replaces Delays.Ready; Flaps is how often it is then ready for
+	// the time of a probe, and not ready for as long.
 	NeverReady bool
 	ReadyAfter time.Duration
+	Flaps      int
+	// Stubborn lets it ignore SIGTERM: it takes the whole grace of its pod to end.
+	Stubborn bool
 	// ConfigError lets the container never be made: CreateContainerConfigError with this message.
 	ConfigError string
 	// Logs is what it writes, lines ending in "\n"; "" means a line or two of the server's own.
@@ -29,25 +37,15 @@ type Behaviour struct {
 }
 
 // ImageIDForm is how a container runtime reports the image of a container, from the repository as written (with host) and
-// the digest that the reference named when it was pulled.
-type ImageIDForm func(repository, digest string) string
+// the digest that the reference named when it was pulled. It is called without locks, in its own goroutine. An error is a failed
+// pull.
+type ImageIDForm func(repository, digest string) (string, error)
 
 // The forms that are seen in the wild. RepoDigest is that of containerd and CRI-O.
 var (
-	RepoDigest     ImageIDForm = func(repo, digest string) string { return repo + "@" + digest }
-	DockerPullable ImageIDForm = func(repo, digest string) string { return "docker-pullable://" + repo + "@" + digest }
+	RepoDigest     ImageIDForm = func(repo, digest string) (string, error) { return repo + "@" + digest, nil }
+	DockerPullable ImageIDForm = func(repo, digest string) (string, error) { return "docker-pullable://" + repo + "@" + digest, nil }
 )
-
-// BareConfig reports the digest of the image's configuration without a repository, as some runtimes do; config maps a
-// manifest's digest to it.
-func BareConfig(config func(digest string) string) ImageIDForm {
-	return func(_, digest string) string { return config(digest) }
-}
-
-// PlatformDigest reports the platform's manifest where the tag names an index; platform maps the one to the other.
-func PlatformDigest(platform func(digest string) string) ImageIDForm {
-	return func(repo, digest string) string { return repo + "@" + platform(digest) }
-}
 
 type kubelet struct {
 	runs       map[string]*podRun           // by UID
@@ -55,11 +53,14 @@ type kubelet struct {
 	behaviours map[string]Behaviour         // by digest
 	load       map[string]load              // by node
 	waiting    map[key]string               // pods without a node → UID
+	lost       map[string]bool              // nodes that do not answer
+	secrets    map[string]bool              // namespace/name
+	sandbox    string                       // why no pod gets its network, "" if all do
 	ips        int
 }
 
 func (k *kubelet) init() {
-	*k = kubelet{map[string]*podRun{}, map[string]map[string]string{}, map[string]Behaviour{}, map[string]load{}, map[key]string{}, 1}
+	*k = kubelet{map[string]*podRun{}, map[string]map[string]string{}, map[string]Behaviour{}, map[string]load{}, map[key]string{}, map[string]bool{}, map[string]bool{}, "", 1}
 }
 
 type podRun struct {
@@ -74,6 +75,7 @@ type podRun struct {
 	ip      string
 	ending  bool
 	evicted string
+	sandbox bool // it has its volumes and its network
 }
 
 type role int
@@ -97,6 +99,7 @@ type containerRun struct {
 	restarts    int
 	ready       bool
 	started     bool
+	stubborn    bool // it runs, and would ignore SIGTERM
 	id          string
 	imageID     string
 	digest      string
@@ -128,14 +131,18 @@ func (s *Server) podChanged(old, o *object) {
 		s.after(s.opts.Delays.Schedule, func() { s.schedule(o.key(), o.uid) })
 	case run == nil && node != "":
 		s.startPod(o, node)
-	case run != nil && terminating(o) && !run.ending:
+	case run != nil && terminating(o) && !run.ending && !s.kubelet.lost[run.node]:
 		run.ending = true
+		wait := s.opts.Delays.Termination
 		for _, c := range append(slices.Clone(run.mains), run.inits...) { // sidecars, too
 			if has(c.state, "running") {
 				s.event(o, "Normal", "Killing", "kubelet", "Stopping container "+c.name, c.field)
+				if c.stubborn {
+					wait = time.Duration(num(o.data, "metadata", "deletionGracePeriodSeconds")) * time.Second
+				}
 			}
 		}
-		s.after(s.opts.Delays.Termination, func() {
+		s.after(wait, func() {
 			if now := s.objects[run.key]; now != nil && now.uid == run.uid {
 				s.remove(now)
 			}
@@ -190,23 +197,38 @@ func (s *Server) inTurn(run *podRun, c *containerRun, d time.Duration, fn func()
 	})
 }
 
-// mount waits for the ConfigMaps that the pod mounts, then lets the containers begin.
+// mount waits for the ConfigMaps and Secrets that the pod mounts, and for its network, then lets the containers begin.
+// Source of the words: https://github.com/kubernetes/kubernetes/blob/v1.37.2/pkg/kubelet/kuberuntime/kuberuntime_manager.go (SyncPod)
 func (s *Server) mount(run *podRun) {
 	o := s.podOf(run)
+	reason, message := "", ""
 	for _, v := range items(o.data, "spec", "volumes") {
-		name := str(v, "configMap", "name")
-		if name == "" || truth(v, "configMap", "optional") || s.find(configMaps, o.ns, name) != nil {
-			continue
+		what := ""
+		if name := str(v, "configMap", "name"); name != "" && !truth(v, "configMap", "optional") && s.find(configMaps, o.ns, name) == nil {
+			what = fmt.Sprintf("configmap %q", name)
 		}
-		s.event(o, "Warning", "FailedMount", "kubelet", fmt.Sprintf("MountVolume.SetUp failed for volume %q : configmap %q not found", str(v, "name"), name), "")
-		s.after(s.opts.Delays.PullBackoff, func() {
-			if s.alive(run) && !run.ending {
-				s.mount(run)
-			}
-		})
+		if name := str(v, "secret", "secretName"); name != "" && !truth(v, "secret", "optional") && !s.kubelet.secrets[o.ns+"/"+name] {
+			what = fmt.Sprintf("secret %q", name)
+		}
+		if what != "" && reason == "" {
+			reason, message = "FailedMount", fmt.Sprintf("MountVolume.SetUp failed for volume %q : %s not found", str(v, "name"), what)
+		}
+	}
+	if why := s.kubelet.sandbox; reason == "" && why != "" {
+		reason, message = "FailedCreatePodSandBox", "Failed to create pod sandbox: "+why
+	}
+	if reason == "" {
+		run.sandbox = true
+		s.report(run)
+		s.advance(run)
 		return
 	}
-	s.advance(run)
+	s.event(o, "Warning", reason, "kubelet", message, "")
+	s.after(s.opts.Delays.PullBackoff, func() {
+		if s.alive(run) && !run.ending {
+			s.mount(run)
+		}
+	})
 }
 
 // advance starts the containers whose turn it is: init containers one after another, then all others. Of those, too, a kubelet
@@ -248,7 +270,20 @@ func (s *Server) pull(run *podRun, c *containerRun) {
 	if policy != "Always" {
 		if digest, ok := s.kubelet.cache[run.node][ref]; ok {
 			s.event(o, "Normal", "Pulled", "kubelet", fmt.Sprintf("Container image %q already present on machine and can be accessed by the pod", ref), c.field)
-			s.begin(run, c, digest)
+			turn, form := c.turn, s.opts.ImageID
+			repo, _, _ := splitImage(ref)
+			s.background(func() func() {
+				imageID, err := form(canonicalRepo(repo), digest)
+				return func() {
+					switch {
+					case !s.alive(run) || c.turn != turn || run.ending:
+					case err != nil:
+						s.pullFailed(run, c, ref, err)
+					default:
+						s.begin(run, c, digest, imageID)
+					}
+				}
+			})
 			return
 		}
 		if policy == "Never" {
@@ -263,8 +298,14 @@ func (s *Server) pull(run *podRun, c *containerRun) {
 	from := time.Now()
 	s.inTurn(run, c, s.opts.Delays.Pull, func() {
 		turn := c.turn
+		form := s.opts.ImageID
+		repo, _, _ := splitImage(ref)
 		s.background(func() func() {
 			digest, err := s.opts.Resolve(ref)
+			imageID := ""
+			if err == nil {
+				imageID, err = form(canonicalRepo(repo), digest)
+			}
 			return func() {
 				if !s.alive(run) || c.turn != turn || run.ending {
 					return
@@ -279,10 +320,9 @@ func (s *Server) pull(run *podRun, c *containerRun) {
 				if s.kubelet.cache[run.node] == nil {
 					s.kubelet.cache[run.node] = map[string]string{}
 				}
-				repo, _, _ := splitImage(ref)
 				s.kubelet.cache[run.node][ref] = digest
 				s.kubelet.cache[run.node][repo+"@"+digest] = digest
-				s.begin(run, c, digest)
+				s.begin(run, c, digest, imageID)
 			}
 		})
 	})
@@ -338,14 +378,20 @@ func (s *Server) missingConfig(o *object, c tree) string {
 		}
 		return ""
 	}
+	secret := func(ref tree) string {
+		if name := str(ref, "name"); name != "" && !truth(ref, "optional") && !s.kubelet.secrets[o.ns+"/"+name] {
+			return fmt.Sprintf("secret %q not found", name)
+		}
+		return ""
+	}
 	for _, e := range items(c, "envFrom") {
-		if m := missing(dict(e, "configMapRef"), ""); m != "" {
+		if m := cmp.Or(missing(dict(e, "configMapRef"), ""), secret(dict(e, "secretRef"))); m != "" {
 			return m
 		}
 	}
 	for _, e := range items(c, "env") {
 		ref := dict(e, "valueFrom", "configMapKeyRef")
-		if m := missing(ref, str(ref, "key")); m != "" {
+		if m := cmp.Or(missing(ref, str(ref, "key")), secret(dict(e, "valueFrom", "secretKeyRef"))); m != "" {
 			return m
 		}
 	}
@@ -353,7 +399,7 @@ func (s *Server) missingConfig(o *object, c tree) string {
 }
 
 // begin makes and starts the container of a digest.
-func (s *Server) begin(run *podRun, c *containerRun, digest string) {
+func (s *Server) begin(run *podRun, c *containerRun, digest, imageID string) {
 	o := s.podOf(run)
 	b := s.kubelet.behaviours[digest]
 	if m := cmp.Or(s.missingConfig(o, c.spec), b.ConfigError); m != "" {
@@ -363,6 +409,10 @@ func (s *Server) begin(run *podRun, c *containerRun, digest string) {
 		return
 	}
 	s.event(o, "Normal", "Created", "kubelet", "Container created", c.field)
+	if b.StartError != "" && (b.Crashes == 0 || c.crashes < b.Crashes) {
+		s.unstarted(run, c, digest, imageID, b.StartError)
+		return
+	}
 	s.inTurn(run, c, s.opts.Delays.Start, func() {
 		if run.ending {
 			return
@@ -371,12 +421,7 @@ func (s *Server) begin(run *podRun, c *containerRun, digest string) {
 		if t := dict(c.state, "terminated"); t != nil {
 			c.last = tree{"terminated": t}
 		}
-		if c.id != "" {
-			c.restarts++
-			c.before = c.log
-		}
-		repo, _, _ := splitImage(str(c.spec, "image"))
-		c.digest, c.imageID, c.id = digest, s.opts.ImageID(canonicalRepo(repo), digest), "containerd://"+strings.ReplaceAll(newUID()+newUID(), "-", "")
+		c.made(digest, imageID)
 		c.at = time.Now()
 		c.state, c.started, c.tried = tree{"running": tree{"startedAt": stamp(c.at)}}, true, true
 		c.log = b.Logs
@@ -390,15 +435,49 @@ func (s *Server) begin(run *podRun, c *containerRun, digest string) {
 			if b.Logs == "" {
 				c.log += "fatal: giving up\n"
 			}
-			s.inTurn(run, c, b.CrashAfter, func() { s.exit(run, c, max(b.ExitCode, 1)) })
+			code, reason := max(b.ExitCode, 1), "Error"
+			if code == 137 && !b.Liveness {
+				reason = "OOMKilled"
+			}
+			s.inTurn(run, c, b.CrashAfter, func() {
+				if b.Liveness {
+					s.event(s.podOf(run), "Warning", "Unhealthy", "kubelet", "Liveness probe failed: HTTP probe failed with statuscode: 500", c.field)
+					s.event(s.podOf(run), "Normal", "Killing", "kubelet", fmt.Sprintf("Container %s failed liveness probe, will be restarted", c.name), c.field)
+				}
+				s.exit(run, c, code, reason, "")
+			})
 		case ends:
-			s.inTurn(run, c, s.opts.Delays.Run, func() { s.exit(run, c, 0) })
+			s.inTurn(run, c, s.opts.Delays.Run, func() { s.exit(run, c, 0, "Completed", "") })
 		}
-		if !ends {
+		if c.stubborn = b.Stubborn && !crash; !ends {
 			s.readiness(run, c, b)
 		}
 		s.report(run)
 		s.advance(run)
+	})
+}
+
+// made notes the next container that the runtime made.
+func (c *containerRun) made(digest, imageID string) {
+	if c.id != "" {
+		c.restarts++
+		c.before = c.log
+	}
+	c.digest, c.imageID, c.id = digest, imageID, "containerd://"+strings.ReplaceAll(newUID()+newUID(), "-", "")
+}
+
+// unstarted is what becomes of a container that the runtime made and does not start: first the refusal is told, then the runtime
+// lists it as one that has ended.
+func (s *Server) unstarted(run *podRun, c *containerRun, digest, imageID, why string) {
+	s.event(s.podOf(run), "Warning", "Failed", "kubelet", "Error: "+why, c.field)
+	s.wait(run, c, "RunContainerError", why)
+	s.inTurn(run, c, s.opts.Delays.Start, func() {
+		if run.ending {
+			return
+		}
+		c.made(digest, imageID)
+		c.at, c.log = time.Unix(0, 0).UTC(), ""
+		s.exit(run, c, 128, "StartError", why)
 	})
 }
 
@@ -424,6 +503,7 @@ func (s *Server) readiness(run *podRun, c *containerRun, b Behaviour) {
 			if has(c.state, "running") {
 				c.ready = true
 				s.report(run)
+				s.flap(run, c, 2*b.Flaps)
 			}
 		})
 	}
@@ -441,17 +521,27 @@ func (s *Server) readiness(run *podRun, c *containerRun, b Behaviour) {
 	s.inTurn(run, c, s.opts.Delays.Probe, func() { probe(0) })
 }
 
+// flap lets the readiness probe of a container fail and pass in turn.
+func (s *Server) flap(run *podRun, c *containerRun, n int) {
+	if n == 0 {
+		return
+	}
+	s.inTurn(run, c, s.opts.Delays.Probe, func() {
+		if c.ready = !c.ready; !c.ready {
+			s.event(s.podOf(run), "Warning", "Unhealthy", "kubelet", "Readiness probe failed: HTTP probe failed with statuscode: 503", c.field)
+		}
+		s.report(run)
+		s.flap(run, c, n-1)
+	})
+}
+
 // exit ends a container and starts it again where the policies say so: the first time at once, then with a growing wait.
-func (s *Server) exit(run *podRun, c *containerRun, code int) {
+func (s *Server) exit(run *podRun, c *containerRun, code int, reason, message string) {
 	c.turn++
-	reason := "Completed"
-	if code != 0 {
-		reason = "Error"
+	c.end(code, reason)
+	if message != "" {
+		set(c.state, message, "terminated", "message")
 	}
-	if code == 137 {
-		reason = "OOMKilled"
-	}
-	c.state = tree{"terminated": tree{"exitCode": int64(code), "reason": reason, "startedAt": stamp(c.at), "finishedAt": stamp(time.Now()), "containerID": c.id}}
 	c.ready, c.started = false, false
 	again := false
 	switch c.role {
@@ -485,10 +575,14 @@ func (s *Server) exit(run *podRun, c *containerRun, code int) {
 	})
 }
 
+func (c *containerRun) end(code int, reason string) {
+	c.state = tree{"terminated": tree{"exitCode": int64(code), "reason": reason, "startedAt": stamp(c.at), "finishedAt": stamp(time.Now()), "containerID": c.id}}
+}
+
 // report writes the pod's status as its containers are.
 func (s *Server) report(run *podRun) {
 	o := s.podOf(run)
-	if o == nil || o.uid != run.uid {
+	if o == nil || o.uid != run.uid || s.kubelet.lost[run.node] {
 		return
 	}
 	s.change(o, func(t tree) {
@@ -508,7 +602,11 @@ func (s *Server) report(run *podRun) {
 		mains := slices.Clone(run.mains)
 		slices.SortFunc(mains, func(a, b *containerRun) int { return strings.Compare(a.name, b.name) })
 		st["containerStatuses"] = statuses(mains)
-		podCondition(t, "PodReadyToStartContainers", "True", "", "")
+		begun := "False"
+		if run.sandbox {
+			begun = "True"
+		}
+		podCondition(t, "PodReadyToStartContainers", begun, "", "")
 		var uninitialized, unready []string
 		for _, c := range run.inits {
 			if c.role == initRole && !c.ok || c.role == sidecarRole && !c.started {

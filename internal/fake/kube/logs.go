@@ -78,6 +78,9 @@ func (s *Server) logText(q request, container string, previous bool) (string, er
 	if run == nil { // no node, so nobody to ask
 		return "", nil
 	}
+	if s.kubelet.lost[run.node] {
+		return "", &fail{code: http.StatusInternalServerError, reason: "InternalError", message: "Internal error occurred: no answer from " + run.node}
+	}
 	for _, c := range append(slices.Clone(run.inits), run.mains...) {
 		if c.name != container {
 			continue

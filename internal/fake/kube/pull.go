@@ -3,8 +3,12 @@ package kube
 // How a node finds out what a reference names: it asks the registry over HTTP, as containerd does before it pulls.
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"regexp"
 	"strings"
@@ -43,8 +47,8 @@ func (p *Puller) Close() {
 	p.client.CloseIdleConnections()
 }
 
-// Resolve is for Options.Resolve: one HEAD request for the manifest.
-func (p *Puller) Resolve(ref string) (string, error) {
+// located takes a reference apart as runtimes do.
+func located(ref string) (host, repo, tagOrDigest string) {
 	image, tag, digest := splitImage(ref)
 	host, repo, ok := strings.Cut(image, "/")
 	if !ok || !strings.ContainsAny(host, ".:") && host != "localhost" {
@@ -52,33 +56,99 @@ func (p *Puller) Resolve(ref string) (string, error) {
 			repo = "library/" + image
 		}
 	}
-	if digest != "" {
-		tag = digest
+	return host, repo, cmp.Or(digest, tag)
+}
+
+// Resolve is for Options.Resolve: one HEAD request for the manifest.
+func (p *Puller) Resolve(ref string) (string, error) {
+	host, repo, t := located(ref)
+	a, err := p.ask(http.MethodHead, host, repo, t)
+	if errors.Is(err, ErrImageNotFound) {
+		return "", fmt.Errorf("%s: %w", ref, err)
+	} else if err != nil {
+		return "", err
 	}
+	_ = a.Body.Close() // of an answer to HEAD: empty
+	digest := a.Header.Get("Docker-Content-Digest")
+	if !pulledDigest.MatchString(digest) {
+		return "", fmt.Errorf("%s answered with digest %q", host, digest)
+	}
+	return digest, nil
+}
+
+// PlatformDigest is an ImageIDForm: the platform's manifest where the tag names an index.
+func (p *Puller) PlatformDigest(repository, digest string) (string, error) {
+	digest, _, err := p.platform(repository, digest)
+	return repository + "@" + digest, err
+}
+
+// BareConfig is an ImageIDForm: the digest of the image's configuration alone.
+func (p *Puller) BareConfig(repository, digest string) (string, error) {
+	_, config, err := p.platform(repository, digest)
+	return config, err
+}
+
+// platform reads the manifest of an image, if need be that of this machine's platform in an index.
+func (p *Puller) platform(repository, digest string) (manifest, config string, err error) {
+	host, repo, _ := located(repository)
+	for range 2 {
+		a, err := p.ask(http.MethodGet, host, repo, digest)
+		if err != nil {
+			return "", "", err
+		}
+		var m struct {
+			Config    struct{ Digest string }
+			Manifests []struct {
+				Digest   string
+				Platform struct{ OS, Architecture string }
+			}
+		}
+		err = json.NewDecoder(io.LimitReader(a.Body, 4<<20)).Decode(&m)
+		_ = a.Body.Close()
+		if err != nil {
+			return "", "", err
+		}
+		if m.Config.Digest != "" {
+			return digest, m.Config.Digest, nil
+		}
+		digest = ""
+		for _, c := range m.Manifests {
+			if c.Platform.OS == "linux" && c.Platform.Architecture == "amd64" {
+				digest = c.Digest
+			}
+		}
+		if digest == "" {
+			return "", "", errors.New("no match for platform in manifest")
+		}
+	}
+	return "", "", errors.New("an index in an index")
+}
+
+// ask asks a registry for a manifest.
+func (p *Puller) ask(method, host, repo, t string) (*http.Response, error) {
 	base := p.reach(host)
 	if base == "" {
-		return "", fmt.Errorf("failed to do request: Head %q: dial tcp: lookup %s: no such host", "https://"+host+"/v2/"+repo+"/manifests/"+tag, host)
+		return nil, fmt.Errorf("failed to do request: Head %q: dial tcp: lookup %s: no such host", "https://"+host+"/v2/"+repo+"/manifests/"+t, host)
 	}
-	q, err := http.NewRequestWithContext(p.ctx, http.MethodHead, base+"/v2/"+repo+"/manifests/"+tag, nil)
+	q, err := http.NewRequestWithContext(p.ctx, method, base+"/v2/"+repo+"/manifests/"+t, nil)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	q.Header.Set("Accept", pullAccept)
 	q.Header.Set("User-Agent", fake.NodeAgent)
 	a, err := p.client.Do(q)
 	if err != nil {
-		return "", fmt.Errorf("failed to do request: %w", err)
+		return nil, fmt.Errorf("failed to do request: %w", err)
 	}
-	_ = a.Body.Close() // of an answer to HEAD: empty
+	if a.StatusCode == http.StatusOK {
+		return a, nil
+	}
+	_ = a.Body.Close()
 	switch a.StatusCode {
-	case http.StatusOK:
 	case http.StatusNotFound:
-		return "", fmt.Errorf("%s: %w", ref, ErrImageNotFound)
-	default:
-		return "", fmt.Errorf("unexpected status from %s request to %s: %s", q.Method, q.URL, a.Status)
+		return nil, ErrImageNotFound
+	case http.StatusUnauthorized: // the words of containerd, which has no password for the registry
+		return nil, errors.New("pull access denied, repository does not exist or may require authorization: authorization failed: no basic auth credentials")
 	}
-	if digest = a.Header.Get("Docker-Content-Digest"); !pulledDigest.MatchString(digest) {
-		return "", fmt.Errorf("%s answered with digest %q", host, digest)
-	}
-	return digest, nil
+	return nil, fmt.Errorf("unexpected status from %s request to %s: %s", q.Method, q.URL, a.Status)
 }

@@ -91,9 +91,10 @@ func TestPullerFaults(t *testing.T) {
 	t.Parallel()
 	p, board := puller(t, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Docker-Content-Digest", good) })
 	for want, f := range map[string]fake.Fault{
-		": 503 Service Unavailable": {Status: 503},
-		": 401 Unauthorized":        {Status: 401},
-		"failed to do request":      {Drop: true},
+		": 503 Service Unavailable":                       {Status: 503},
+		"authorization failed: no basic auth credentials": {Status: 401},
+		": 403 Forbidden":                                 {Status: 403},
+		"failed to do request":                            {Drop: true},
 	} {
 		f.Op = fake.PullOp + "acme/api:*"
 		board.Inject(f)
@@ -113,5 +114,38 @@ func TestPullerFaults(t *testing.T) {
 	p.Stop()
 	if err := <-ended; err == nil {
 		t.Error("a registry that hangs was an answer")
+	}
+}
+
+// Runtimes that report what an index leads to read it.
+func TestPullerReadsIndexes(t *testing.T) {
+	t.Parallel()
+	index, platform, config := digestOf('1'), digestOf('2'), digestOf('3')
+	documents := map[string]string{
+		index:         `{"manifests":[{"digest":"` + digestOf('4') + `","platform":{"os":"linux","architecture":"arm64"}},{"digest":"` + platform + `","platform":{"os":"linux","architecture":"amd64"}}]}`,
+		platform:      `{"config":{"digest":"` + config + `"}}`,
+		digestOf('5'): `{"manifests":[{"digest":"` + digestOf('4') + `","platform":{"os":"linux","architecture":"arm64"}}]}`,
+		digestOf('6'): `{"manifests":[{"digest":"` + index + `","platform":{"os":"linux","architecture":"amd64"}}]}`,
+		digestOf('7'): `{`,
+	}
+	p, _ := puller(t, func(w http.ResponseWriter, r *http.Request) {
+		_, digest, _ := strings.Cut(r.URL.Path, "/manifests/")
+		if _, ok := documents[digest]; !ok {
+			http.NotFound(w, r)
+		}
+		_, _ = io.WriteString(w, documents[digest])
+	})
+	const repo = "registry.example.com/acme/api"
+	for _, digest := range []string{index, platform} {
+		id, err := p.PlatformDigest(repo, digest)
+		bare, err2 := p.BareConfig(repo, digest)
+		if err = errors.Join(err, err2); err != nil || id != repo+"@"+platform || bare != config {
+			t.Errorf("%s: %s, %s, %v", digest, id, bare, err)
+		}
+	}
+	for _, c := range "5678" {
+		if bare, err := p.BareConfig(repo, digestOf(byte(c))); err == nil {
+			t.Errorf("%c: %s", c, bare)
+		}
 	}
 }

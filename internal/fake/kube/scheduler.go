@@ -79,6 +79,8 @@ func (s *Server) schedule(k key, uid string) {
 			miss("node(s) were unschedulable", false)
 		case !subset(dict(o.data, "spec", "nodeSelector"), dict(n.data, "metadata", "labels")):
 			miss("node(s) didn't match Pod's node affinity/selector", false)
+		case only == "" && s.kubelet.lost[n.name]:
+			miss("node(s) had untolerated taint(s)", false)
 		default:
 			if have.pods+1 > quantity(room["pods"])/1000 {
 				miss("Too many pods", true)

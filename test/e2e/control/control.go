@@ -29,6 +29,8 @@ type Namespace struct {
 	Delays Delays `json:"delays"`
 	// ImageID is how the runtime reports images; "" means RepoDigest.
 	ImageID ImageID `json:"imageID,omitempty"`
+	// Sandbox, if set, is why no pod gets its network from now on: FailedCreatePodSandBox with this message.
+	Sandbox string `json:"sandbox,omitempty"`
 }
 
 // Delays are how long things take on a node; each zero value means the default given with it.
@@ -61,9 +63,17 @@ type Behaviour struct {
 	ExitCode   int           `json:"exitCode,omitempty"`
 	CrashAfter time.Duration `json:"crashAfter,omitempty"`
 	Crashes    int           `json:"crashes,omitempty"`
-	// NeverReady lets its readiness probe fail for ever; ReadyAfter replaces Delays.Ready.
+	// Liveness makes these ends the doing of the liveness probe, which fails CrashAfter the start.
+	Liveness bool `json:"liveness,omitempty"`
+	// StartError lets the runtime refuse to start it, Crashes times (0: for ever): RunContainerError with this message.
+	StartError string `json:"startError,omitempty"`
+	// NeverReady lets its readiness probe fail for ever; ReadyAfter replaces Delays.Ready; Flaps is how often it is then ready for
+	// the time of a probe, and not ready for as long.
 	NeverReady bool          `json:"neverReady,omitempty"`
 	ReadyAfter time.Duration `json:"readyAfter,omitempty"`
+	Flaps      int           `json:"flaps,omitempty"`
+	// Stubborn lets it ignore SIGTERM: it takes the whole grace of its pod to end.
+	Stubborn bool `json:"stubborn,omitempty"`
 	// ConfigError lets the container never be made: CreateContainerConfigError with this message.
 	ConfigError string `json:"configError,omitempty"`
 	// Logs is what it writes, lines ending in "\n"; "" means a line or two of the node's own.
@@ -73,7 +83,7 @@ type Behaviour struct {
 // BehaviourAnnotation, on a pod, is the JSON of a Behaviour of all its containers; it goes before that of the image.
 const BehaviourAnnotation = "kubeworld.test/behaviour"
 
-// Preload puts an image into the cache of every node.
+// Preload puts an image into the cache of every node; with an empty digest it takes it away.
 type Preload struct {
 	Ref    string `json:"ref"`
 	Digest string `json:"digest"`
@@ -92,9 +102,24 @@ func (c Client) Behave(ctx context.Context, namespace, digest string, b Behaviou
 	return c.put(ctx, "/namespaces/"+url.PathEscape(namespace)+"/behaviours/"+url.PathEscape(digest), b)
 }
 
-// Preload puts an image into the cache that every node keeps for a namespace.
+// Preload puts an image into the cache that every node keeps for a namespace, or takes it away if the digest is empty.
 func (c Client) Preload(ctx context.Context, namespace, ref, digest string) error {
 	return c.put(ctx, "/namespaces/"+url.PathEscape(namespace)+"/preload", Preload{ref, digest})
+}
+
+// Evict puts a pod out, as a node does that is low on something: it stays behind as Failed.
+func (c Client) Evict(ctx context.Context, namespace, pod, message string) error {
+	return c.put(ctx, "/namespaces/"+url.PathEscape(namespace)+"/evictions/"+url.PathEscape(pod), message)
+}
+
+// Lose cuts a node off, and returns when the cluster has noticed. All namespaces share the nodes.
+func (c Client) Lose(ctx context.Context, node string) error {
+	return c.put(ctx, "/lost/"+url.PathEscape(node), nil)
+}
+
+// Find lets a lost node answer again.
+func (c Client) Find(ctx context.Context, node string) error {
+	return c.do(ctx, http.MethodDelete, "/lost/"+url.PathEscape(node), nil)
 }
 
 // EndNamespace removes a namespace with all that is in it, and returns when no pod of it runs any more.

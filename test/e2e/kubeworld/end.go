@@ -45,7 +45,7 @@ func (n *nodes) end(ctx context.Context, namespace string) error {
 		batch.CronJobs(namespace).DeleteCollection, batch.Jobs(namespace).DeleteCollection,
 		apps.ReplicaSets(namespace).DeleteCollection, apps.ControllerRevisions(namespace).DeleteCollection, core.Pods(namespace).DeleteCollection,
 		core.ConfigMaps(namespace).DeleteCollection, rbac.RoleBindings(namespace).DeleteCollection, rbac.Roles(namespace).DeleteCollection,
-		core.ServiceAccounts(namespace).DeleteCollection, core.Events(namespace).DeleteCollection,
+		core.Secrets(namespace).DeleteCollection, core.ResourceQuotas(namespace).DeleteCollection, core.ServiceAccounts(namespace).DeleteCollection, core.Events(namespace).DeleteCollection,
 	}
 	now := metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0), PropagationPolicy: ptr.To(metav1.DeletePropagationBackground)}
 	for {

@@ -165,6 +165,8 @@ func (s resolver) ask(ctx context.Context, method, base, repo, t string) (*http.
 		return a, nil
 	case http.StatusNotFound:
 		err = errNotFound
+	case http.StatusUnauthorized: // the words of containerd, which has no password for the registry
+		err = errors.New("pull access denied, repository does not exist or may require authorization: authorization failed: no basic auth credentials")
 	default:
 		err = fmt.Errorf("unexpected status from %s request to %s: %s", method, q.URL, a.Status)
 	}

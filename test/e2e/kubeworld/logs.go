@@ -25,6 +25,9 @@ func (n *nodes) endpoint() http.Handler {
 			http.Error(w, fmt.Sprintf("pod %q does not exist", name.Name), http.StatusNotFound)
 			return
 		}
+		if n.loss(r.pod.Spec.NodeName) != nil {
+			panic(http.ErrAbortHandler) // no answer
+		}
 		query := q.URL.Query()
 		text, err := r.logOf(q.PathValue("container"), query.Get("previous") == "true")
 		if err != nil {

@@ -44,6 +44,7 @@ type nodes struct {
 	runs  map[types.UID]*run
 	named map[types.NamespacedName]*run // the latest of the name
 	ended map[string]bool               // namespaces in which no pod is to run any more
+	lost  map[string]*loss              // by node
 	ips   int
 }
 
@@ -52,7 +53,7 @@ func newNodes(ctx context.Context, client kubernetes.Interface, names []string) 
 	n := &nodes{
 		ctx: ctx, client: client, settings: newSettings(), resolver: newResolver(),
 		recorders: map[string]record.EventRecorder{}, runs: map[types.UID]*run{}, named: map[types.NamespacedName]*run{},
-		ended: map[string]bool{},
+		ended: map[string]bool{}, lost: map[string]*loss{},
 	}
 	cert, err := certificate()
 	if err != nil {
@@ -88,21 +89,15 @@ func (n *nodes) make(ctx context.Context, name string, port int32) error {
 	if err != nil {
 		return err
 	}
-	// The API server taints new nodes as not ready; the node controller, which would take that away, does not run here.
+	// The API server taints new nodes as not ready; the node controller, which would take that away, runs only while a node is lost.
 	node.Spec.Taints = nil
 	if node, err = n.client.CoreV1().Nodes().Update(ctx, node, metav1.UpdateOptions{}); err != nil {
 		return err
 	}
-	now := metav1.Now()
 	room := corev1.ResourceList{"cpu": resource.MustParse("64"), "memory": resource.MustParse("256Gi"), "pods": resource.MustParse("1000")}
 	node.Status = corev1.NodeStatus{
 		Capacity: room, Allocatable: room,
-		Conditions: []corev1.NodeCondition{
-			{Type: "MemoryPressure", Status: "False", Reason: "KubeletHasSufficientMemory", LastHeartbeatTime: now, LastTransitionTime: now},
-			{Type: "DiskPressure", Status: "False", Reason: "KubeletHasNoDiskPressure", LastHeartbeatTime: now, LastTransitionTime: now},
-			{Type: "PIDPressure", Status: "False", Reason: "KubeletHasSufficientPID", LastHeartbeatTime: now, LastTransitionTime: now},
-			{Type: "Ready", Status: "True", Reason: "KubeletReady", LastHeartbeatTime: now, LastTransitionTime: now},
-		},
+		Conditions:      wellConditions(),
 		Addresses:       []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "127.0.0.1"}, {Type: corev1.NodeHostName, Address: name}},
 		DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: port}},
 		NodeInfo: corev1.NodeSystemInfo{
@@ -112,6 +107,17 @@ func (n *nodes) make(ctx context.Context, name string, port int32) error {
 	}
 	_, err = n.client.CoreV1().Nodes().UpdateStatus(ctx, node, metav1.UpdateOptions{})
 	return err
+}
+
+// wellConditions are those of a node that is ready and has room.
+func wellConditions() []corev1.NodeCondition {
+	now := metav1.Now()
+	return []corev1.NodeCondition{
+		{Type: "MemoryPressure", Status: "False", Reason: "KubeletHasSufficientMemory", LastHeartbeatTime: now, LastTransitionTime: now},
+		{Type: "DiskPressure", Status: "False", Reason: "KubeletHasNoDiskPressure", LastHeartbeatTime: now, LastTransitionTime: now},
+		{Type: "PIDPressure", Status: "False", Reason: "KubeletHasSufficientPID", LastHeartbeatTime: now, LastTransitionTime: now},
+		{Type: "Ready", Status: "True", Reason: "KubeletReady", LastHeartbeatTime: now, LastTransitionTime: now},
+	}
 }
 
 // watch lets every pod that is bound to one of the nodes run.

@@ -16,6 +16,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/ptr"
+
+	"github.com/rollback-tools/rollback/test/e2e/control"
 )
 
 type run struct {
@@ -35,7 +37,9 @@ type run struct {
 	mains      []*container
 	started    metav1.Time
 	ip         string
-	ended      bool // by deletion
+	ended      bool   // by deletion
+	evicted    string // why, "" if it was not
+	sandbox    bool   // it has its volumes and its network
 	conditions []corev1.PodCondition
 	dirty      chan struct{}
 }
@@ -60,7 +64,9 @@ type container struct {
 	ok     bool          // with exit code 0
 	fails  int           // pulls that failed in a row
 	crash  int
-	log    map[string]string // container ID → what it wrote
+	// stubborn is set while it runs and would ignore SIGTERM.
+	stubborn bool
+	log      map[string]string // container ID → what it wrote
 }
 
 func newRun(n *nodes, pod *corev1.Pod, recorder record.EventRecorder, ip string) *run {
@@ -120,7 +126,7 @@ func (r *run) live() {
 	all.Go(r.containers)
 	r.change(func() {})
 	<-r.work.Done()
-	if r.ctx.Err() == nil {
+	if r.ctx.Err() == nil && r.is(func() bool { return r.evicted == "" }) && r.nodes.answers(r.ctx, r.pod.Spec.NodeName) {
 		r.kill()
 	}
 	all.Wait()
@@ -130,7 +136,7 @@ func (r *run) live() {
 // another, but only waits for the end of an attempt: while one cannot be pulled, those before it run.
 // Source: https://github.com/kubernetes/kubernetes/blob/v1.37.2/pkg/kubelet/kuberuntime/kuberuntime_manager.go (SyncPod)
 func (r *run) containers() {
-	if !r.mount() {
+	if !r.nodes.answers(r.work, r.pod.Spec.NodeName) || !r.mount() || !r.network() {
 		return
 	}
 	var all sync.WaitGroup
@@ -159,25 +165,54 @@ func (r *run) containers() {
 	}
 }
 
-// mount waits for the ConfigMaps that the pod mounts.
+// mount waits for the ConfigMaps and Secrets that the pod mounts.
 func (r *run) mount() bool {
+	core := r.nodes.client.CoreV1()
 	for _, v := range r.pod.Spec.Volumes {
-		if v.ConfigMap == nil || ptr.Deref(v.ConfigMap.Optional, false) {
+		var get func() error
+		var what string
+		switch {
+		case v.ConfigMap != nil && !ptr.Deref(v.ConfigMap.Optional, false):
+			what = fmt.Sprintf("configmap %q", v.ConfigMap.Name)
+			get = func() error {
+				_, err := core.ConfigMaps(r.pod.Namespace).Get(r.work, v.ConfigMap.Name, metav1.GetOptions{})
+				return err
+			}
+		case v.Secret != nil && !ptr.Deref(v.Secret.Optional, false):
+			what = fmt.Sprintf("secret %q", v.Secret.SecretName)
+			get = func() error {
+				_, err := core.Secrets(r.pod.Namespace).Get(r.work, v.Secret.SecretName, metav1.GetOptions{})
+				return err
+			}
+		default:
 			continue
 		}
 		for {
-			_, err := r.nodes.client.CoreV1().ConfigMaps(r.pod.Namespace).Get(r.work, v.ConfigMap.Name, metav1.GetOptions{})
+			err := get()
 			if err == nil {
 				break
 			}
 			if apierrors.IsNotFound(err) {
-				r.recorder.Eventf(r.pod, corev1.EventTypeWarning, "FailedMount", "MountVolume.SetUp failed for volume %q : configmap %q not found", v.Name, v.ConfigMap.Name)
+				r.recorder.Eventf(r.pod, corev1.EventTypeWarning, "FailedMount", "MountVolume.SetUp failed for volume %q : %s not found", v.Name, what)
 			}
 			if !sleep(r.work, r.settings.delays().PullBackoff) {
 				return false
 			}
 		}
 	}
+	return r.work.Err() == nil
+}
+
+// network makes the pod's sandbox, which comes after its volumes and before its images.
+// Source of the words: https://github.com/kubernetes/kubernetes/blob/v1.37.2/pkg/kubelet/kuberuntime/kuberuntime_manager.go (SyncPod)
+func (r *run) network() bool {
+	for why := r.settings.sandbox(); why != ""; why = r.settings.sandbox() {
+		r.recorder.Eventf(r.pod, corev1.EventTypeWarning, "FailedCreatePodSandBox", "Failed to create pod sandbox: %s", why)
+		if !sleep(r.work, r.settings.delays().PullBackoff) {
+			return false
+		}
+	}
+	r.change(func() { r.sandbox = true })
 	return r.work.Err() == nil
 }
 
@@ -208,6 +243,12 @@ func (r *run) container(c *container) {
 			continue
 		}
 		r.event(c, corev1.EventTypeNormal, "Created", "Container created")
+		if b.StartError != "" && (b.Crashes == 0 || c.crash < b.Crashes) {
+			if !r.unstarted(c, b.StartError, id, imageID) {
+				return
+			}
+			continue
+		}
 		crash := b.Crash && (b.Crashes == 0 || c.crash < b.Crashes)
 		ends := c.role == initRole || c.role == mainRole && r.pod.Spec.RestartPolicy != corev1.RestartPolicyAlways
 		log := b.Logs
@@ -241,28 +282,64 @@ func (r *run) container(c *container) {
 		switch {
 		case crash:
 			if c.role != initRole {
-				go r.ready(life, c, b.NeverReady, b.ReadyAfter)
+				go r.ready(life, c, b)
 			}
 			code = max(b.ExitCode, 1)
-			sleep(life, b.CrashAfter)
+			if sleep(life, b.CrashAfter) && b.Liveness {
+				r.event(c, corev1.EventTypeWarning, "Unhealthy", "Liveness probe failed: HTTP probe failed with statuscode: 500")
+				r.event(c, corev1.EventTypeNormal, "Killing", fmt.Sprintf("Container %s failed liveness probe, will be restarted", c.spec.Name))
+			}
 		case ends:
 			sleep(life, d.Run)
 		default:
-			r.ready(life, c, b.NeverReady, b.ReadyAfter)
+			r.change(func() { c.stubborn = b.Stubborn })
+			r.ready(life, c, b)
 			<-life.Done()
 		}
 		over()
 		if r.work.Err() != nil {
 			return
 		}
-		if !r.again(c, code, id, begun) {
+		reason := reasonOf(code)
+		if code == 137 && !b.Liveness {
+			reason = "OOMKilled"
+		}
+		if !r.again(c, terminated(code, reason, id, begun)) {
 			return
 		}
 	}
 }
 
+// unstarted is what becomes of a container that the runtime made and does not start: first the refusal is told, then the runtime
+// lists it as one that has ended.
+func (r *run) unstarted(c *container, why, id, imageID string) bool {
+	r.event(c, corev1.EventTypeWarning, "Failed", "Error: "+why)
+	r.wait(c, "RunContainerError", why)
+	if !sleep(r.work, r.settings.delays().Start) {
+		return false
+	}
+	r.change(func() {
+		if c.status.ContainerID != "" {
+			c.status.RestartCount++
+		}
+		c.status.ContainerID, c.status.ImageID, c.status.Image = id, imageID, canonicalImage(c.spec.Image)
+	})
+	t := terminated(128, "StartError", id, metav1.Unix(0, 0))
+	t.Message = why
+	return r.again(c, t)
+}
+
+// reasonOf is the runtime's word for an exit code.
+func reasonOf(code int) string {
+	if code == 0 {
+		return "Completed"
+	}
+	return "Error"
+}
+
 // again records the end of a container; true means that it is to be started once more, after the wait that is due.
-func (r *run) again(c *container, code int, id string, begun metav1.Time) bool {
+func (r *run) again(c *container, end *corev1.ContainerStateTerminated) bool {
+	code := end.ExitCode
 	again := c.role == sidecarRole
 	switch policy := r.pod.Spec.RestartPolicy; c.role {
 	case mainRole:
@@ -271,7 +348,7 @@ func (r *run) again(c *container, code int, id string, begun metav1.Time) bool {
 		again = code != 0 && policy != corev1.RestartPolicyNever
 	}
 	r.change(func() {
-		c.status.State = corev1.ContainerState{Terminated: terminated(code, id, begun)}
+		c.status.State = corev1.ContainerState{Terminated: end}
 		c.status.Ready, c.status.Started = false, ptr.To(false)
 		c.ok, c.done = code == 0, !again
 		c.crash++
@@ -289,14 +366,7 @@ func (r *run) again(c *container, code int, id string, begun metav1.Time) bool {
 	return sleep(r.work, r.settings.delays().CrashLoop<<n)
 }
 
-func terminated(code int, id string, begun metav1.Time) *corev1.ContainerStateTerminated {
-	reason := "Error"
-	switch code {
-	case 0:
-		reason = "Completed"
-	case 137:
-		reason = "OOMKilled"
-	}
+func terminated(code int, reason, id string, begun metav1.Time) *corev1.ContainerStateTerminated {
 	return &corev1.ContainerStateTerminated{ExitCode: int32(code), Reason: reason, StartedAt: begun, FinishedAt: metav1.Now(), ContainerID: id}
 }
 
@@ -308,8 +378,9 @@ func (c *container) keepLast() {
 }
 
 // ready makes a running container ready when it is time, and lets its probe fail until then.
-func (r *run) ready(life context.Context, c *container, never bool, after time.Duration) {
-	d := r.settings.delays()
+func (r *run) ready(life context.Context, c *container, b control.Behaviour) {
+	d, never, after := r.settings.delays(), b.NeverReady, b.ReadyAfter
+	const failed = "Readiness probe failed: HTTP probe failed with statuscode: 503"
 	wait, probed := d.Ready, never || after > 0
 	if after > 0 {
 		wait = after
@@ -324,11 +395,17 @@ func (r *run) ready(life context.Context, c *container, never bool, after time.D
 			return
 		}
 		if never || time.Now().Before(until) {
-			r.event(c, corev1.EventTypeWarning, "Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 503")
+			r.event(c, corev1.EventTypeWarning, "Unhealthy", failed)
 		}
 	}
 	if probed || sleep(life, wait) {
 		r.change(func() { c.status.Ready = life.Err() == nil })
+	}
+	for i := 0; i < 2*b.Flaps && sleep(life, d.Probe); i++ {
+		if i%2 == 0 {
+			r.event(c, corev1.EventTypeWarning, "Unhealthy", failed)
+		}
+		r.change(func() { c.status.Ready = life.Err() == nil && i%2 == 1 })
 	}
 }
 
@@ -337,32 +414,52 @@ func (r *run) unmakeable(c *container, told string) string {
 	if told != "" {
 		return told
 	}
-	get := func(name string, optional *bool, key string) string {
+	get := func(kind, name string, optional *bool, key string) string {
 		if ptr.Deref(optional, false) {
 			return ""
 		}
-		m, err := r.nodes.client.CoreV1().ConfigMaps(r.pod.Namespace).Get(r.work, name, metav1.GetOptions{})
+		there := false
+		var err error
+		if kind == "Secret" {
+			var s *corev1.Secret
+			s, err = r.nodes.client.CoreV1().Secrets(r.pod.Namespace).Get(r.work, name, metav1.GetOptions{})
+			_, there = s.Data[key]
+		} else {
+			var m *corev1.ConfigMap
+			m, err = r.nodes.client.CoreV1().ConfigMaps(r.pod.Namespace).Get(r.work, name, metav1.GetOptions{})
+			_, there = m.Data[key]
+		}
 		switch {
 		case apierrors.IsNotFound(err):
-			return fmt.Sprintf("configmap %q not found", name)
-		case err == nil && key != "":
-			if _, ok := m.Data[key]; !ok {
-				return fmt.Sprintf("couldn't find key %s in ConfigMap %s/%s", key, r.pod.Namespace, name)
-			}
+			return fmt.Sprintf("%s %q not found", strings.ToLower(kind), name)
+		case err == nil && key != "" && !there:
+			return fmt.Sprintf("couldn't find key %s in %s %s/%s", key, kind, r.pod.Namespace, name)
 		}
 		return ""
 	}
 	for _, e := range c.spec.EnvFrom {
 		if x := e.ConfigMapRef; x != nil {
-			if why := get(x.Name, x.Optional, ""); why != "" {
+			if why := get("ConfigMap", x.Name, x.Optional, ""); why != "" {
+				return why
+			}
+		}
+		if x := e.SecretRef; x != nil {
+			if why := get("Secret", x.Name, x.Optional, ""); why != "" {
 				return why
 			}
 		}
 	}
 	for _, e := range c.spec.Env {
-		if e.ValueFrom != nil && e.ValueFrom.ConfigMapKeyRef != nil {
-			x := e.ValueFrom.ConfigMapKeyRef
-			if why := get(x.Name, x.Optional, x.Key); why != "" {
+		if e.ValueFrom == nil {
+			continue
+		}
+		if x := e.ValueFrom.ConfigMapKeyRef; x != nil {
+			if why := get("ConfigMap", x.Name, x.Optional, x.Key); why != "" {
+				return why
+			}
+		}
+		if x := e.ValueFrom.SecretKeyRef; x != nil {
+			if why := get("Secret", x.Name, x.Optional, x.Key); why != "" {
 				return why
 			}
 		}
@@ -372,21 +469,29 @@ func (r *run) unmakeable(c *container, told string) string {
 
 // kill ends the pod: containers first, then the object.
 func (r *run) kill() {
+	wait := r.settings.delays().Termination
 	r.mu.Lock()
 	for _, c := range append(slices.Clone(r.mains), r.inits...) {
 		if c.status.State.Running != nil {
 			r.event(c, corev1.EventTypeNormal, "Killing", "Stopping container "+c.spec.Name)
+			if c.stubborn {
+				wait = time.Duration(ptr.Deref(r.pod.Spec.TerminationGracePeriodSeconds, 30)) * time.Second
+			}
 		}
 	}
 	r.mu.Unlock()
-	if !sleep(r.ctx, r.settings.delays().Termination) {
+	if !sleep(r.ctx, wait) {
 		return
 	}
 	r.change(func() {
 		r.ended = true
 		for _, c := range append(slices.Clone(r.mains), r.inits...) {
 			if run := c.status.State.Running; run != nil {
-				c.status.State = corev1.ContainerState{Terminated: terminated(143, c.status.ContainerID, run.StartedAt)}
+				code := 143
+				if c.stubborn {
+					code = 137
+				}
+				c.status.State = corev1.ContainerState{Terminated: terminated(code, "Error", c.status.ContainerID, run.StartedAt)}
 			}
 			c.status.Ready, c.status.Started = false, ptr.To(false)
 			c.done = true
@@ -398,6 +503,26 @@ func (r *run) kill() {
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) && r.ctx.Err() == nil {
 		r.recorder.Eventf(r.pod, corev1.EventTypeWarning, "FailedKillPod", "error killing pod: %v", err)
 	}
+}
+
+// evict puts the pod out: its containers are killed, and it stays behind.
+// Source: https://github.com/kubernetes/kubernetes/blob/v1.37.2/pkg/kubelet/eviction/eviction_manager.go (evictPod)
+func (r *run) evict(message string) {
+	r.recorder.Event(r.pod, corev1.EventTypeWarning, "Evicted", message)
+	r.mu.Lock()
+	r.evicted = message
+	r.mu.Unlock()
+	r.stop()
+	r.change(func() {
+		for _, c := range append(slices.Clone(r.mains), r.inits...) {
+			if run := c.status.State.Running; run != nil {
+				r.event(c, corev1.EventTypeNormal, "Killing", "Stopping container "+c.spec.Name)
+				c.status.State = corev1.ContainerState{Terminated: terminated(137, "Error", c.status.ContainerID, run.StartedAt)}
+			}
+			c.status.Ready, c.status.Started = false, ptr.To(false)
+			c.done = true
+		}
+	})
 }
 
 func (r *run) event(c *container, kind, reason, message string) {
@@ -440,6 +565,9 @@ func (r *run) report() {
 			return
 		}
 		for {
+			if !r.nodes.answers(r.ctx, r.pod.Spec.NodeName) {
+				return
+			}
 			now := r.status()
 			err := r.nodes.patchStatus(r.ctx, r.pod, written, now)
 			if err == nil {
@@ -480,7 +608,15 @@ func (r *run) status() corev1.PodStatus {
 		}
 	}
 	slices.SortFunc(s.ContainerStatuses, func(a, b corev1.ContainerStatus) int { return strings.Compare(a.Name, b.Name) })
-	r.condition("PodReadyToStartContainers", "True", "", "")
+	if r.sandbox {
+		r.condition("PodReadyToStartContainers", "True", "", "")
+	} else {
+		r.condition("PodReadyToStartContainers", "False", "", "")
+	}
+	if r.evicted != "" {
+		s.Reason, s.Message = "Evicted", r.evicted
+		r.condition("DisruptionTarget", "True", "TerminationByKubelet", r.evicted)
+	}
 	if len(uninitialized) > 0 {
 		r.condition("Initialized", "False", "ContainersNotInitialized", fmt.Sprintf("containers with incomplete status: %v", uninitialized))
 	} else {
@@ -518,6 +654,9 @@ func (r *run) condition(kind corev1.PodConditionType, status corev1.ConditionSta
 
 // phase sums the containers up as getPhase of the kubelet does. r.mu is held.
 func (r *run) phase() corev1.PodPhase {
+	if r.evicted != "" {
+		return corev1.PodFailed
+	}
 	if r.ended { // all containers have ended; the restart policy no longer counts
 		for _, c := range r.mains {
 			if t := c.status.State.Terminated; t == nil || t.ExitCode != 0 {

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/rollback-tools/rollback/test/e2e/control"
 )
@@ -83,6 +84,13 @@ func (n *namespaceSettings) imageID() control.ImageID {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.told.ImageID
+}
+
+// sandbox is why no pod gets its network, "" if all do.
+func (n *namespaceSettings) sandbox() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.told.Sandbox
 }
 
 // reach is where the nodes find a registry; a host that was not named is itself.
@@ -183,7 +191,26 @@ func (n *nodes) handler() http.Handler {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		n.preloaded[p.Ref] = p.Digest
+		for _, refs := range n.cache {
+			delete(refs, p.Ref)
+		}
 		return nil
 	})
+	handle("PUT /namespaces/{name}/evictions/{pod}", func(q *http.Request, read func(any) error) error {
+		var message string
+		if err := read(&message); err != nil {
+			return err
+		}
+		n.mu.Lock()
+		r := n.named[types.NamespacedName{Namespace: q.PathValue("name"), Name: q.PathValue("pod")}]
+		n.mu.Unlock()
+		if r == nil {
+			return fmt.Errorf("no node runs the pod %s", q.PathValue("pod"))
+		}
+		r.evict(message)
+		return nil
+	})
+	handle("PUT /lost/{node}", func(q *http.Request, _ func(any) error) error { return n.lose(q.Context(), q.PathValue("node")) })
+	handle("DELETE /lost/{node}", func(q *http.Request, _ func(any) error) error { return n.find(q.Context(), q.PathValue("node")) })
 	return mux
 }
