@@ -234,6 +234,37 @@ func pasted(t *testing.T, text, name string) []string {
 	return nil
 }
 
+// A revert that is merged although its rollback was undone is shown as one to take back, until that is merged.
+func TestMergedInSpiteOfUndo(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{Code: true})
+	n.do(call{args: theRun()}).wantExit(t, 0)
+	number := n.owed()[0].PR
+	n.do(call{args: scoped("undo", "--reason", "false alarm", "--yes")}).wantExit(t, 0)
+	if owed := n.owed(); len(owed) != 0 {
+		t.Fatalf("owed %+v", owed)
+	}
+	n.Webhook(false)
+	if _, err := n.Code.Merge(number, "squash", "payments-lead"); err != nil {
+		t.Fatal(err)
+	}
+	owed := n.owed()
+	if len(owed) != 1 || owed[0].Kind != rollback.OwedReland || owed[0].Of != number {
+		t.Fatalf("owed %+v", owed)
+	}
+	n.do(call{args: scoped("status")}).wantExit(t, 0).wantText(t, fmt.Sprintf("the merged revert #%d is still in the branch, and the next deploy ships it again: %s", number, owed[0].Next))
+	n.do(call{args: scoped("reland", "--pr", fmt.Sprint(number), "--reason", "false alarm")}).wantExit(t, 0).wantText(t, fmt.Sprintf("it pays the reland of #%d, which", number))
+	if owed = n.owed(); len(owed) != 1 || owed[0].PR == 0 {
+		t.Fatalf("owed %+v", owed)
+	}
+	if _, err := n.Code.Merge(owed[0].PR, "squash", "payments-lead"); err != nil {
+		t.Fatal(err)
+	}
+	if owed = n.owed(); len(owed) != 0 {
+		t.Errorf("owed %+v", owed)
+	}
+}
+
 // The undo of a rollback by revert leaves the revert in the branch: it says so, until the reland is merged.
 func TestUndoOfRevertOwesReland(t *testing.T) {
 	t.Parallel()

@@ -235,20 +235,40 @@ func (s *Survey) newer(a, b Commit) bool {
 	return i >= 0 && j > i
 }
 
-// Paid marks the debts whose pull request is merged.
+// Paid marks the debts whose pull request is merged. One that was merged although its debt is void, or before anybody saw that,
+// has to be taken back.
 func Paid(list []FollowUp, pulls map[int]PullRequest) []FollowUp {
 	list = slices.Clone(list)
 	for i := range list {
-		if p, ok := pulls[list[i].PR]; ok && list[i].PR != 0 && p.State == PullMerged {
-			list[i].Done = true
+		f := &list[i]
+		if p, ok := pulls[f.PR]; !ok || f.PR == 0 || p.State != PullMerged || f.Done {
+			continue
+		}
+		f.Done = true
+		if back := f.backwards(f.Void, f.Due); f.Void != "" && !slices.ContainsFunc(list, back.same) {
+			list = append(list, back)
 		}
 	}
 	return list
 }
 
+// backwards is the debt to take a paid one back, that an act leaves.
+func (f FollowUp) backwards(by string, due time.Time) FollowUp {
+	kind := OwedReland
+	if f.Kind == OwedReland {
+		kind = OwedRevert
+	}
+	return FollowUp{Kind: kind, Of: f.PR, Rollback: by, Due: due}
+}
+
+// same tells whether two debts are of the same act and for the same reason.
+func (f FollowUp) same(g FollowUp) bool {
+	return f.Rollback == g.Rollback && f.Kind == g.Kind && f.Of == g.Of
+}
+
 // put adds a debt, or takes the place of the one that the same act left for the same reason.
 func put(list []FollowUp, f FollowUp) []FollowUp {
-	i := slices.IndexFunc(list, func(h FollowUp) bool { return h.Rollback == f.Rollback && h.Kind == f.Kind && h.Of == f.Of })
+	i := slices.IndexFunc(list, f.same)
 	if i < 0 {
 		return append(list, f)
 	}
@@ -275,7 +295,7 @@ func pruned(list []FollowUp, last string) []FollowUp {
 func replacing(list []FollowUp, replaced []FollowUp, by string) {
 	for i := range list {
 		for _, f := range replaced {
-			if list[i].Rollback == f.Rollback && list[i].Kind == f.Kind && list[i].Of == f.Of {
+			if list[i].same(f) {
 				list[i].ReplacedBy = by
 			}
 		}
@@ -286,11 +306,6 @@ func replacing(list []FollowUp, replaced []FollowUp, by string) {
 // again; and where its pull request is merged by now, the branch has to be put right the other way round.
 func undone(list []FollowUp, id, by string, due time.Time) []FollowUp {
 	var more []FollowUp
-	again := func(kind string, of int) {
-		if of != 0 {
-			more = append(more, FollowUp{Kind: kind, Of: of, Rollback: by, Due: due})
-		}
-	}
 	for i := range list {
 		f := &list[i]
 		switch {
@@ -299,10 +314,8 @@ func undone(list []FollowUp, id, by string, due time.Time) []FollowUp {
 		case f.Rollback != id:
 		case !f.Done:
 			f.Void = by
-		case f.Kind == OwedReland:
-			again(OwedRevert, f.PR)
-		default:
-			again(OwedReland, f.PR)
+		case f.PR != 0:
+			more = append(more, f.backwards(by, due))
 		}
 	}
 	for _, f := range more {
@@ -314,10 +327,13 @@ func undone(list []FollowUp, id, by string, due time.Time) []FollowUp {
 }
 
 // Learn tells a record what became of a pull request that somebody opened or merged by hand. line are first-parent commits,
-// newest first, that reach over what it undoes. It returns what the pull request pays, in its new state; nothing where it
+// newest first, that reach over what it undoes. of is the merged pull request that it was asked to take back, 0 for none. It returns what the pull request pays, in its new state; nothing where it
 // pays nothing that is owed.
 func (r *Record) Learn(res RevertResult, of int, reland bool) []FollowUp {
 	var learned []FollowUp
+	if of != 0 && res.Outcome != RevertPlanned { // only what is merged can be taken back
+		r.Owed = Paid(r.Owed, map[int]PullRequest{of: {State: PullMerged}})
+	}
 	owed := slices.Clone(r.Owed)
 	for i := range owed {
 		f := &owed[i]
@@ -361,7 +377,7 @@ func (r *run) owe(list []FollowUp) []FollowUp {
 		}
 		for i := range list {
 			f := &list[i]
-			back := slices.ContainsFunc(d.Voids, func(v FollowUp) bool { return v.Rollback == f.Rollback && v.Kind == f.Kind && v.Of == f.Of })
+			back := slices.ContainsFunc(d.Voids, f.same)
 			if (r.entry.State == Mitigated || r.entry.State == TagMoved) && back || r.settled(*f) {
 				f.Void = id
 			}
@@ -418,7 +434,7 @@ func (r *run) nextDebts(after []FollowUp) []string {
 	var list []string
 	before := Record{Owed: Paid(r.survey.Record.Owed, r.survey.Pulls)}
 	for _, f := range after {
-		was := slices.IndexFunc(before.Owed, func(h FollowUp) bool { return h.Rollback == f.Rollback && h.Kind == f.Kind && h.Of == f.Of })
+		was := slices.IndexFunc(before.Owed, f.same)
 		stood := was >= 0 && before.Owed[was].open(before.Owed)
 		by := f.Due.UTC().Format("15:04 UTC")
 		state := r.survey.Pulls[f.PR].State

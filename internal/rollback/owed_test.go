@@ -253,6 +253,32 @@ func TestUndoOfMergedRevert(t *testing.T) {
 	}
 }
 
+// A revert that is merged although its rollback was undone, or before anybody saw that, has to be taken back as well.
+func TestMergedInSpiteOfUndo(t *testing.T) {
+	inForge(t, func(t *testing.T, w *world, f *forge) {
+		f.webhook = false
+		mustRun(t, w.process("ann"), toPrevious)
+		mustRun(t, w.process("ann"), undo)
+		if len(w.stored().Open()) > 0 {
+			t.Errorf("owed %v", open(w))
+		}
+		f.land(f.pulls[0], time.Now())
+		res := mustRun(t, w.process("bob"), Request{Act: ActVerify})
+		if len(res.Next) != 1 || !strings.Contains(res.Next[0], "the reland of #10 is still owed") || !strings.Contains(res.Next[0], "rollback reland --service payments --environment prod --pr 10 ") {
+			t.Errorf("next %q", res.Next)
+		}
+		rec := w.stored() // which nobody has told: `rollback reland --pr 10` finds out by itself
+		opened := RevertResult{Outcome: RevertOpened, PR: PullRequest{Number: 21, URL: "https://x/21", State: PullOpen}}
+		if learned := rec.Learn(opened, 10, true); len(learned) != 1 || learned[0].Of != 10 || learned[0].PR != 21 || learned[0].Rollback != rec.Last.ID {
+			t.Errorf("learned %+v", learned)
+		}
+		mustRun(t, w.process("ann"), undo) // then the revert is right again
+		if len(w.stored().Open()) > 0 {
+			t.Errorf("owed %v", open(w))
+		}
+	})
+}
+
 // A reland that is merged pays; taken back, its branch has to be reverted again.
 func TestRelandPaid(t *testing.T) {
 	inForge(t, func(t *testing.T, w *world, f *forge) {

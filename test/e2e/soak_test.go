@@ -282,26 +282,33 @@ func (k *soak) draw() disturbance {
 	return d
 }
 
-// act gives a command, disturbed, and once more if that did not end with the exit code that is wanted; where that is "pending,
-// run again", always.
+// act gives a command, disturbed, at times twice, and then once more if that did not end with the exit code that is wanted;
+// where that is "pending, run again", always.
 func (k *soak) act(ctx context.Context, exit rollback.Exit, args ...string) error {
-	d := k.draw()
 	command := args[0]
 	if i := slices.Index(args, "--method"); i > 0 {
 		command += " --method " + args[i+1]
 	}
-	k.count("commands", command)
-	k.count("disturbed by", d.name)
-	if d.system != "" {
-		k.count("faults at", d.system)
+	troubles := []disturbance{k.draw()}
+	if k.rng.IntN(3) == 0 {
+		troubles = append(troubles, k.draw())
 	}
-	first, err := k.disturbed(ctx, d, args)
-	if err != nil {
-		return err
-	}
-	k.count("exit codes", exitName(first.exit))
-	if first.exit == int(exit) && exit == rollback.Done {
-		return nil
+	var d disturbance
+	var first outcome
+	for _, d = range troubles {
+		k.count("commands", command)
+		k.count("disturbed by", d.name)
+		if d.system != "" {
+			k.count("faults at", d.system)
+		}
+		var err error
+		if first, err = k.disturbed(ctx, d, args); err != nil {
+			return err
+		}
+		k.count("exit codes", exitName(first.exit))
+		if first.exit == int(exit) && exit == rollback.Done {
+			return nil
+		}
 	}
 	again := args
 	if d.steal && first.exit == killed {
@@ -320,7 +327,7 @@ func (k *soak) act(ctx context.Context, exit rollback.Exit, args ...string) erro
 			again = append(slices.Clone(args), "--steal", "gone home")
 		}
 	}
-	k.count("commands", "the same again")
+	k.count("commands", "the same again, undisturbed")
 	last, err := k.command(ctx, "oncall", again)
 	if err != nil {
 		return err

@@ -173,13 +173,24 @@ func (k *soak) tagThenMergeThenUndo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := k.merges(ctx, pull, false); err != nil {
-		return err
+	late := k.rng.IntN(2) == 0 // the reviewer does not know that it is undone
+	if !late {
+		if err := k.merges(ctx, pull, false); err != nil {
+			return err
+		}
 	}
 	if err := k.undo(ctx, k.runs()); err != nil {
 		return err
 	}
+	if late {
+		if err := k.merges(ctx, pull, false); err != nil {
+			return err
+		}
+	}
 	reland := on("reland", "--pr", fmt.Sprint(pull), "--reason", "soak")
+	if _, err := k.owing(ctx); err != nil {
+		return err
+	}
 	if err := k.act(ctx, rollback.Done, reland...); err != nil {
 		return err
 	}
@@ -406,13 +417,20 @@ func (k *soak) open() (map[rollback.Range]github.Pull, error) {
 	return all, nil
 }
 
-// owing are the debts that stand in the record, but for those whose pull request was merged since. What is open and what the
-// record says agree.
+// owing are the debts that stand, as `status` tells them: by the record, and by what became of the pull requests since. What is
+// open and what the record says agree.
 func (k *soak) owing(ctx context.Context) ([]rollback.FollowUp, error) {
 	r, err := k.record(ctx)
 	if err != nil {
 		return nil, err
 	}
+	merged := map[int]rollback.PullRequest{}
+	for _, p := range k.f.reverts() {
+		if p.Merged {
+			merged[p.Number] = rollback.PullRequest{State: rollback.PullMerged}
+		}
+	}
+	r.Owed = rollback.Paid(r.Owed, merged)
 	open, err := k.open()
 	if err != nil {
 		return nil, err
@@ -433,11 +451,8 @@ func (k *soak) owing(ctx context.Context) ([]rollback.FollowUp, error) {
 	}
 	for _, f := range r.Open() {
 		p, there := k.f.code.Pull(f.PR)
-		switch rng, _ := rollback.UndoesIn(p.Body); {
-		case f.PR != 0 && (!there || f.Range != rollback.Range{} && rng != f.Range):
+		if rng, _ := rollback.UndoesIn(p.Body); f.PR != 0 && (!there || f.Range != rollback.Range{} && rng != f.Range) {
 			return nil, fmt.Errorf("the record names #%d for %s, which is %+v", f.PR, f, p)
-		case p.Merged:
-			continue
 		}
 		owned[f.PR] = true
 		standing = append(standing, f)
