@@ -50,9 +50,9 @@ func (b *bench) binary(ctx context.Context) (section, error) {
 	t.add("`true`, the same way: what starting any process costs here", ms(median(nothing)), ms(quantile(nothing, 0.9)), "ms", fmt.Sprint(n))
 
 	good := s.Releases[len(s.Releases)-2]
-	peaks := map[string][]time.Duration{}
+	peaks := map[string][]int64{}
 	order := []string{"--version", "plan", "run", "undo"}
-	for range b.times(5) {
+	for range b.times(20) {
 		for _, c := range [][]string{
 			{"--version"},
 			args("plan", scope("payments", "--to", good.Commit)...),
@@ -63,14 +63,14 @@ func (b *bench) binary(ctx context.Context) (section, error) {
 			if err != nil {
 				return section{}, err
 			}
-			peaks[c[0]] = append(peaks[c[0]], time.Duration(u.PeakBytes))
+			peaks[c[0]] = append(peaks[c[0]], u.PeakBytes)
 		}
 		if err := s.forgetRollbacks("payments"); err != nil {
 			return section{}, err
 		}
 	}
 	for _, c := range order {
-		t.add("peak memory of `"+strings.TrimSpace(c)+"`", megabytes(int64(median(peaks[c]))), megabytes(int64(quantile(peaks[c], 0.9))), "MB", fmt.Sprint(len(peaks[c])))
+		t.add("peak memory of `"+strings.TrimSpace(c)+"`", megabytes(median(peaks[c])), megabytes(quantile(peaks[c], 0.9)), "MB", fmt.Sprint(len(peaks[c])))
 	}
 	return section{
 		title:  "Binary, start, memory",

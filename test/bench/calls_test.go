@@ -75,7 +75,7 @@ func TestCalls(t *testing.T) {
 func TestQuantile(t *testing.T) {
 	t.Parallel()
 	values := []time.Duration{9, 1, 5, 3, 7}
-	got := []time.Duration{quantile(nil, 0.5), quantile(values[:1], 0.9), median(values), median(values[:4]), quantile(values, 0), quantile(values, 1)}
+	got := []time.Duration{quantile([]time.Duration(nil), 0.5), quantile(values[:1], 0.9), median(values), median(values[:4]), quantile(values, 0), quantile(values, 1)}
 	if d := cmp.Diff([]time.Duration{0, 9, 5, 4, 1, 9}, got); d != "" {
 		t.Error(d)
 	}

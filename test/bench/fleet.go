@@ -77,7 +77,7 @@ func (b *bench) fleet(ctx context.Context) (section, error) {
 func (b *bench) fleetRow(ctx context.Context, s *site, services, pods int) ([]string, string, error) {
 	status := args("status", "--environment", demo.Environment)
 	var walls []time.Duration
-	var bytes int64
+	var bytes, peaks []int64
 	n := b.times(20)
 	for range n {
 		seen, err := b.do(ctx, s, status...)
@@ -88,15 +88,18 @@ func (b *bench) fleetRow(ctx context.Context, s *site, services, pods int) ([]st
 			return nil, "", fmt.Errorf("status shows %d of %d services", got, services)
 		}
 		walls = append(walls, seen.wall())
-		bytes = bytesOf(seen.calls)
+		bytes = append(bytes, bytesOf(seen.calls))
 	}
-	u, err := b.usageOf(ctx, s, status...)
-	if err != nil {
-		return nil, "", err
+	for range n {
+		u, err := b.usageOf(ctx, s, status...)
+		if err != nil {
+			return nil, "", err
+		}
+		peaks = append(peaks, u.PeakBytes)
 	}
 	s.slow(latency)
 	var d depths
-	for range b.times(5) {
+	for range n {
 		seen, err := b.do(ctx, s, status...)
 		if err != nil {
 			return nil, "", err
@@ -105,6 +108,6 @@ func (b *bench) fleetRow(ctx context.Context, s *site, services, pods int) ([]st
 	}
 	return []string{
 		fmt.Sprint(services), fmt.Sprint(pods), span(d.counts), span(d.depth), ms(median(walls)), ms(median(d.walls)),
-		kilobytes(bytes), megabytes(u.PeakBytes), fmt.Sprint(n),
+		kilobytes(median(bytes)), megabytes(median(peaks)), fmt.Sprint(n),
 	}, span(d.counts), nil
 }

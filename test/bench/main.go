@@ -125,6 +125,7 @@ func run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		about = append(about, "duration: "+plural(int(time.Since(begun).Round(time.Minute).Minutes()), "minute", "minutes"))
 		if err := os.WriteFile(*out, []byte(page(about, sections, b.over)), 0o644); err != nil {
 			return err
 		}

@@ -28,7 +28,7 @@ type turn struct {
 
 // side is what one server was asked for and what its process used.
 type side struct {
-	Calls     int
+	Calls     int64
 	Bytes     int64
 	CPU       time.Duration
 	PeakBytes int64
@@ -51,7 +51,7 @@ func (b *bench) real(ctx context.Context) (section, error) {
 			"ECR. One Deployment of three pods, each ready some 100 ms after it was scheduled, goes to another image: from the decision, with the commit to go to at\n"+
 			"hand, to digests that are proven. In turns (A B C D A …), `rollback run --to COMMIT --reason bench --yes` and three scripts; the latency is injected into every call of\n"+
 			"each to both systems, not into those of the nodes. *Late* is the time from the last new pod being ready in the cluster to the end; of ours 100 ms are the settle time in which the pods must stay\n"+
-			"ready. CPU is that of all processes of a way, on the client's side alone; peak memory that of its largest process.\n\n"+
+			"ready. CPU is that of all processes of a way, on the client's side alone; peak memory that of its largest process. Counts are medians, too.\n\n"+
 			"The script by aws:\n\n```sh%s%s\n```\n\n"+
 			"By crane the last four lines are the same, and the first are these. Whoever has logged in within the last 12 hours leaves out the first one, which is\n"+
 			"*logged in already*: the fastest way by hand.\n\n```sh%s%s\n```",
@@ -145,20 +145,6 @@ func grouped(turns []turn) (order []group, groups map[group][]turn) {
 	return order, groups
 }
 
-// each is one number of every turn.
-func each[T any](list []T, f func(T) time.Duration) []time.Duration {
-	var values []time.Duration
-	for _, x := range list {
-		values = append(values, f(x))
-	}
-	return values
-}
-
-// middle is the median of a number that is no time.
-func middle[T any](list []T, f func(T) int64) int64 {
-	return int64(median(each(list, func(x T) time.Duration { return time.Duration(f(x)) })))
-}
-
 // realTable is a line for each way at each latency, ours first.
 func realTable(turns []turn) (table, error) {
 	t := table{head: []string{"what", "latency, ms", "time, ms", "p90", "× ours", "late, ms", "late, p90", "CPU, ms", "peak memory, MB", "calls", "kB of answers", "n"}}
@@ -172,9 +158,9 @@ func realTable(turns []turn) (table, error) {
 		walls, lates := each(list, wall), each(list, late)
 		t.add(wayNames[g.way], ms(g.latency), ms(median(walls)), ms(quantile(walls, 0.9)), ratio(median(walls), median(each(groups[group{"rollback", g.latency}], wall))),
 			ms(median(lates)), ms(quantile(lates, 0.9)), ms(median(each(list, func(x turn) time.Duration { return x.CPU }))),
-			megabytes(middle(list, func(x turn) int64 { return x.PeakBytes })),
-			fmt.Sprint(middle(list, func(x turn) int64 { return int64(x.API.Calls + x.Registry.Calls) })),
-			kilobytes(middle(list, func(x turn) int64 { return x.API.Bytes + x.Registry.Bytes })), fmt.Sprint(len(list)))
+			megabytes(median(each(list, func(x turn) int64 { return x.PeakBytes }))),
+			fmt.Sprint(median(each(list, func(x turn) int64 { return x.API.Calls + x.Registry.Calls }))),
+			kilobytes(median(each(list, func(x turn) int64 { return x.API.Bytes + x.Registry.Bytes }))), fmt.Sprint(len(list)))
 	}
 	if len(t.rows) == 0 {
 		return t, errors.New("nothing was measured")
@@ -193,8 +179,8 @@ func serversTable(turns []turn) table {
 		list := groups[g]
 		row := []string{wayNames[g.way], ms(g.latency)}
 		for _, of := range []func(turn) side{func(x turn) side { return x.API }, func(x turn) side { return x.Registry }} {
-			row = append(row, fmt.Sprint(middle(list, func(x turn) int64 { return int64(of(x).Calls) })), kilobytes(middle(list, func(x turn) int64 { return of(x).Bytes })),
-				ms(median(each(list, func(x turn) time.Duration { return of(x).CPU }))), megabytes(middle(list, func(x turn) int64 { return of(x).PeakBytes })))
+			row = append(row, fmt.Sprint(median(each(list, func(x turn) int64 { return of(x).Calls }))), kilobytes(median(each(list, func(x turn) int64 { return of(x).Bytes }))),
+				ms(median(each(list, func(x turn) time.Duration { return of(x).CPU }))), megabytes(median(each(list, func(x turn) int64 { return of(x).PeakBytes }))))
 		}
 		t.add(append(row, fmt.Sprint(len(list)))...)
 	}

@@ -61,13 +61,14 @@ func page(about []string, sections []section, over []string) string {
 	var b strings.Builder
 	b.WriteString(`# Benchmarks
 
-Written by ` + "`make bench`" + `; change the bench (test/bench), not this file. It takes less than fourteen minutes on two quiet cores, plus
-the time to install the other tools and to build a Kubernetes the first time.
+Written by ` + "`make bench`" + `; change the bench (test/bench), not this file. It takes more than half an hour on two quiet cores (below is how
+long this time), plus the time to install the other tools and to build a Kubernetes the first time.
 
 The program is built as ` + "`make build`" + ` builds it and measured as a process, as people run it, against a fake ECR, a fake
 Kubernetes with controllers and nodes and, for the reverts, a fake GitHub on real git, all on 127.0.0.1 in the bench's own
 process; the section "On real parts" says what is real in it. What is compared is compared in one run,
-in turns (A B A B …), on the same servers, so read the **ratios**. A **wave** is a set of calls none of which waits for another's
+in turns (A B A B …), on the same servers, so read the **ratios**. Times, CPU and memory are medians of at least 20, but for what is built once;
+counts of calls and waves are from the least to the most of n, or medians where the text says so. A **wave** is a set of calls none of which waits for another's
 answer; the number of waves does not depend on the machine, and over a real network it is what the time is made of.
 
 `)
@@ -110,7 +111,7 @@ answer; the number of waves does not depend on the machine, and over a real netw
 }
 
 // quantile is the value below which the part q of the values lies; of no values, 0.
-func quantile(values []time.Duration, q float64) time.Duration {
+func quantile[T ~int64](values []T, q float64) T {
 	if len(values) == 0 {
 		return 0
 	}
@@ -120,10 +121,19 @@ func quantile(values []time.Duration, q float64) time.Duration {
 	if i+1 == len(v) {
 		return v[i]
 	}
-	return v[i] + time.Duration((at-float64(i))*float64(v[i+1]-v[i]))
+	return v[i] + T((at-float64(i))*float64(v[i+1]-v[i]))
 }
 
-func median(values []time.Duration) time.Duration { return quantile(values, 0.5) }
+func median[T ~int64](values []T) T { return quantile(values, 0.5) }
+
+// each is one number of every element.
+func each[E any, T ~int64](list []E, f func(E) T) []T {
+	var values []T
+	for _, x := range list {
+		values = append(values, f(x))
+	}
+	return values
+}
 
 // ms is a duration in milliseconds, with as many digits as mean something.
 func ms(d time.Duration) string {

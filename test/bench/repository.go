@@ -88,7 +88,7 @@ func (b *bench) repository(ctx context.Context) (section, error) {
 			b.over = append(b.over, fmt.Sprintf("%s: %s calls with 100 images, %s with 10,000", c.what, a, z))
 		}
 	}
-	t.note = fmt.Sprintf("ms: whole process without latency, median of %d, in turns; calls and waves: %d runs with 100 ms in every call.", b.times(20), b.times(5))
+	t.note = fmt.Sprintf("ms: whole process without latency, median of %d, in turns; calls and waves: %d runs with 100 ms in every call, from the least to the most.", b.times(20), b.times(5))
 	return section{
 		title: "100 images and 10,000 images in a repository",
 		method: "The same service twice, once with a repository of 100 images, once with 10,000; each image carries a commit tag of 40 digits. A target that is\n" +

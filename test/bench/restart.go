@@ -77,12 +77,9 @@ func (b *bench) restart(ctx context.Context) (section, error) {
 		out.missing = append(out.missing, ways[1].name+": kubectl is not on PATH. "+b.tools.kubectl.hint)
 	}
 	found := make([][]turnover, len(ways))
-	tries := []struct {
-		latency time.Duration
-		n       int
-	}{{0, b.times(12)}, {latency, b.times(6)}}
+	n := b.times(20)
 	t := table{head: []string{"what", "latency, ms", "time, ms", "× ours", "late, ms", "late, p90", "after the status said so, ms", "\"rolled out\" said after, ms", "n"}}
-	for _, try := range tries {
+	for _, d := range []time.Duration{0, latency} {
 		for i := range found {
 			found[i] = nil
 		}
@@ -94,9 +91,9 @@ func (b *bench) restart(ctx context.Context) (section, error) {
 				}
 			}
 		}
-		s.slow(try.latency)
-		b.log("restart with %s ms in each call", ms(try.latency))
-		for range try.n {
+		s.slow(d)
+		b.log("restart with %s ms in each call", ms(d))
+		for range n {
 			for i, w := range ways {
 				if !w.here {
 					continue
@@ -119,17 +116,17 @@ func (b *bench) restart(ctx context.Context) (section, error) {
 		late := func(t turnover) time.Duration { return t.late }
 		for i, w := range ways {
 			if !w.here {
-				t.add(w.name, ms(try.latency), "not measured", "", "", "", "", "", "0")
+				t.add(w.name, ms(d), "not measured", "", "", "", "", "", "0")
 				continue
 			}
 			said := "-"
 			if i == 0 {
 				said = ms(median(pick(0, func(t turnover) time.Duration { return t.ours })))
 			}
-			t.add(w.name, ms(try.latency), ms(median(pick(i, wall))), ratio(median(pick(i, wall)), median(pick(0, wall))),
-				ms(median(pick(i, late))), ms(quantile(pick(i, late), 0.9)), ms(median(pick(i, func(t turnover) time.Duration { return t.told }))), said, fmt.Sprint(try.n))
+			t.add(w.name, ms(d), ms(median(pick(i, wall))), ratio(median(pick(i, wall)), median(pick(0, wall))),
+				ms(median(pick(i, late))), ms(quantile(pick(i, late), 0.9)), ms(median(pick(i, func(t turnover) time.Duration { return t.told }))), said, fmt.Sprint(n))
 		}
-		if try.latency == 0 {
+		if d == 0 {
 			t.note = fmt.Sprintf("The fake's own controller says so %s ms (median) after the last pod is ready; nobody who waits for the status can be faster.",
 				ms(median(pick(0, func(t turnover) time.Duration { return t.lag }))))
 		}

@@ -63,12 +63,8 @@ func (b *bench) retag(ctx context.Context) (section, error) {
 	}
 	for _, d := range []time.Duration{0, latency} {
 		s.slow(d)
-		n := b.times(20)
-		if d > 0 {
-			n = b.times(10)
-		}
 		b.log("retag with %s ms in each call", ms(d))
-		for range n {
+		for range b.times(20) {
 			for i := range movers {
 				m := &movers[i]
 				seen, err := move(m)
@@ -91,7 +87,7 @@ func (b *bench) retag(ctx context.Context) (section, error) {
 		t.add(m.name, ms(median(now)), ms(quantile(now, 0.9)), ratio(median(now), median(bare.walls[0])), ratio(median(now), median(whole.walls[0])),
 			ms(median(far)), ratio(median(far), median(bare.walls[latency])), ratio(median(far), median(whole.walls[latency])), span(m.slow.counts), span(m.slow.depth))
 	}
-	t.note = fmt.Sprintf("n = %d without latency, %d with; in turns, latest pointed at the one and the other of two images (two platforms each).", b.times(20), b.times(10))
+	t.note = fmt.Sprintf("n = %d without latency and %[1]d with; in turns, latest pointed at the one and the other of two images (two platforms each).", b.times(20))
 	return section{
 		title: "Moving a tag",
 		method: "The same server, in turns. Compare like with like: *our two calls* is what the others do, the adapter fetching a manifest and putting it under\n" +

@@ -35,8 +35,8 @@ const (
 	pullsMany, pullsOpen, pullsText = 100, 8, 4_000
 )
 
-// revertSizes are the sizes of the repositories, in MB of history, and how often the manual ways are measured on each.
-var revertSizes = []struct{ megabytes, n int }{{1, 5}, {50, 3}, {500, 2}}
+// revertSizes are the sizes of the repositories, in MB of history.
+var revertSizes = []int{1, 50, 500}
 
 // way is one way to open a revert pull request, on one size of repository.
 type way struct {
@@ -63,7 +63,7 @@ func (b *bench) revert(ctx context.Context) (section, error) {
 		{what: "revert --commit, one commit below (three-way merge by GitHub)", bound: revertWaves},
 		{what: "revert --commit, the newest commit, --dry-run", bound: revertWaves},
 	}
-	for range b.times(10) {
+	for range b.times(20) {
 		for i, d := range own {
 			if err := b.revertOnce(ctx, s, s.Code, "payments", i == 1, func(commit string) error {
 				more := []string{"--commit", commit, "--reason", "bench"}
@@ -84,13 +84,21 @@ func (b *bench) revert(ctx context.Context) (section, error) {
 		waves.add(d.row(b, b.start)...)
 		which += fmt.Sprintf("\n- %s: %s", d.what, told(d.deep))
 	}
-	plan, follow, err := b.followUps(ctx)
-	if err != nil {
-		return section{}, err
+	plan := depths{what: "plan --to COMMIT, with GitHub and Jenkins", bound: wavesAllowed}
+	follow := [2]depths{
+		{what: "run: the follow-up, from its first call to GitHub to its last", bound: revertWaves},
+		{what: "run: the same, with another commit on top (three-way merge by GitHub)", bound: revertWaves},
+	}
+	for i := range follow {
+		if err := b.followUps(ctx, &plan, &follow[i], i == 1); err != nil {
+			return section{}, err
+		}
 	}
 	waves.add(plan.row(b, b.start)...)
-	waves.add(follow.row(b, 0)...)
-	which += fmt.Sprintf("\n- %s: %s", follow.what, told(follow.deep))
+	for i := range follow {
+		waves.add(follow[i].row(b, 0)...)
+		which += fmt.Sprintf("\n- %s: %s", follow[i].what, told(follow[i].deep))
+	}
 	waves.note = which
 
 	out := section{
@@ -289,29 +297,33 @@ func (s *site) api(method, path, body string, want int) ([]byte, error) {
 }
 
 // followUps are the plan of a rollback by tag where GitHub and Jenkins are set up, too, and the calls to GitHub that the
-// rollback makes after its first write: those of the pull request it owes.
-func (b *bench) followUps(ctx context.Context) (plan, follow *depths, err error) {
+// rollback makes after its first write: those of the pull request it owes. With below set there is another commit on top of
+// the bad one.
+func (b *bench) followUps(ctx context.Context, plan, follow *depths, below bool) error {
 	s, err := open(demo.Options{Code: true})
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	defer s.Close()
 	if err := s.Seed(ctx); err != nil {
-		return nil, nil, err
+		return err
+	}
+	if below {
+		if _, err := s.Code.Commit("main", github.Change{Message: "Tune the fees", Author: "payments-dev", Files: map[string]string{"fees.go": "package payments\n"}}); err != nil {
+			return err
+		}
 	}
 	s.slow(latency)
 	good := s.Releases[len(s.Releases)-2]
-	plan = &depths{what: "plan --to COMMIT, with GitHub and Jenkins", bound: wavesAllowed}
-	follow = &depths{what: "run: the follow-up, from its first call to GitHub to its last", bound: revertWaves}
-	for range b.times(6) {
+	for range b.times(20) {
 		seen, err := b.do(ctx, s, args("plan", scope("payments", "--to", good.Commit)...)...)
 		if err != nil {
-			return nil, nil, err
+			return err
 		}
 		plan.add(seen.wall(), seen.calls)
 		seen, err = b.do(ctx, s, args("run", scope("payments", "--to", good.Commit, "--reason", "bench", "--yes")...)...)
 		if err != nil {
-			return nil, nil, err
+			return err
 		}
 		first := slices.IndexFunc(seen.calls, call.write)
 		var after []call
@@ -322,26 +334,26 @@ func (b *bench) followUps(ctx context.Context) (plan, follow *depths, err error)
 		}
 		open := s.Code.OpenPulls()
 		if len(open) != 1 || len(after) == 0 {
-			return nil, nil, fmt.Errorf("the rollback left %d pull requests open after %d calls, want 1", len(open), len(after))
+			return fmt.Errorf("the rollback left %d pull requests open after %d calls, want 1", len(open), len(after))
 		}
 		follow.add(ending(after).Sub(after[0].start), after)
 		if _, err := b.do(ctx, s, args("undo", scope("payments", "--reason", "bench", "--yes")...)...); err != nil {
-			return nil, nil, err
+			return err
 		}
 		for _, p := range s.Code.OpenPulls() {
 			if err := s.deleteBranch(demo.Repo, p.Head); err != nil {
-				return nil, nil, err
+				return err
 			}
 		}
 		s.Code.ForgetPulls()
 		if err := s.settle(ctx, "deployments/payments", "statefulsets/payments-worker"); err != nil {
-			return nil, nil, err
+			return err
 		}
 		if err := s.forgetRollbacks("payments"); err != nil {
-			return nil, nil, err
+			return err
 		}
 	}
-	return plan, follow, nil
+	return nil
 }
 
 // ghClient is gh as it meets the loopback GitHub: as github.com, through a socket.
@@ -411,16 +423,16 @@ func (b *bench) revertSizes(ctx context.Context, s *site, gh ghClient) (table, e
 	t := table{head: []string{"what", "repository, MB", "time, ms", "p90", "× ours", "calls", "waves", "MB of answers", "n"}}
 	var ours []*way
 	number := 0
-	for _, z := range revertSizes {
-		service := fmt.Sprintf("size-%d", z.megabytes)
+	for _, size := range revertSizes {
+		service := fmt.Sprintf("size-%d", size)
 		repo, err := s.GitHub.CreateRepository("acme/"+service, github.RepositoryOptions{})
 		if err != nil {
 			return t, err
 		}
-		if err := fillHistory(ctx, repo.Dir(), z.megabytes*1_000_000); err != nil {
+		if err := fillHistory(ctx, repo.Dir(), size*1_000_000); err != nil {
 			return t, err
 		}
-		b.log("revert in a repository of %d MB", z.megabytes)
+		b.log("revert in a repository of %d MB", size)
 		measure := func(w *way, run func(commit string) (ended, error)) error {
 			return b.revertOnce(ctx, s, repo, service, false, func(commit string) error {
 				s.forget()
@@ -431,18 +443,15 @@ func (b *bench) revertSizes(ctx context.Context, s *site, gh ghClient) (table, e
 				return err
 			}, true)
 		}
-		list := []*way{{name: "`rollback revert --commit`", mb: z.megabytes}}
+		list := []*way{{name: "`rollback revert --commit`", mb: size}}
 		for _, m := range manual {
-			list = append(list, &way{name: m.name, mb: z.megabytes})
+			list = append(list, &way{name: m.name, mb: size})
 		}
-		for round := range b.times(max(10, z.n)) {
+		for range b.times(20) {
 			if err := measure(list[0], func(commit string) (ended, error) {
 				return command(ctx, s.env, s.Dir, b.bin, args("revert", scope(service, "--commit", commit, "--reason", "bench")...)...)
 			}); err != nil {
 				return t, err
-			}
-			if round >= b.times(z.n) {
-				continue
 			}
 			for i, m := range manual {
 				number++
@@ -464,9 +473,8 @@ func (b *bench) revertSizes(ctx context.Context, s *site, gh ghClient) (table, e
 		}
 		ours = append(ours, list[0])
 		for _, w := range list {
-			got := slices.Sorted(slices.Values(w.got))
 			t.add(w.name, fmt.Sprint(w.mb), ms(median(w.d.walls)), ms(quantile(w.d.walls, 0.9)), ratio(median(w.d.walls), median(list[0].d.walls)),
-				span(w.d.counts), span(w.d.depth), fmt.Sprintf("%.2f", float64(got[len(got)/2])/1e6), fmt.Sprint(len(w.d.walls)))
+				span(w.d.counts), span(w.d.depth), fmt.Sprintf("%.2f", float64(median(w.got))/1e6), fmt.Sprint(len(w.d.walls)))
 		}
 	}
 	least, most := ours[0], ours[len(ours)-1]

@@ -62,7 +62,7 @@ func (b *bench) waves(ctx context.Context) (section, error) {
 	}
 	bad, good := s.Releases[len(s.Releases)-1], s.Releases[len(s.Releases)-2]
 	s.slow(latency)
-	n := b.times(10)
+	n := b.times(20)
 
 	reading := []struct {
 		d    depths
@@ -116,7 +116,7 @@ func (b *bench) waves(ctx context.Context) (section, error) {
 		d[2].add(seen.wall(), seen.calls)
 		return s.settle(ctx, "deployments/payments", "statefulsets/payments-worker")
 	}
-	for i := range b.times(10) {
+	for i := range 2 * n {
 		name, to := order[0], good.Commit
 		if i%2 == 1 {
 			name, to = order[1], "previous"

@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -35,11 +34,11 @@ const (
 type Measured struct {
 	Command                    string
 	Services, Pods, Namespaces int
-	Calls                      int   // to the API server
-	Bytes                      int64 // of its answers, as they were sent
-	RegistryCalls              int
+	Calls                      []int   // to the API server, each time
+	Bytes                      []int64 // of its answers, as they were sent
+	RegistryCalls              []int
 	Walls                      []time.Duration // of the whole process
-	ops                        map[string]int  // calls to the API server by operation
+	ops                        map[string]int  // calls to the API server by operation, the last time
 }
 
 // fleet is a world that grows from one service to all.
@@ -149,7 +148,7 @@ func (f *fleet) add(ctx context.Context, i, replicas int) error {
 	return f.w.api.apply(ctx, o)
 }
 
-// measure runs a command n times and counts what it asks for; the counts are those of the last time.
+// measure runs a command n times and counts what it asks for.
 func (f *fleet) measure(ctx context.Context, n int, before func() error, args ...string) (Measured, outcome, error) {
 	var m Measured
 	var r outcome
@@ -174,19 +173,21 @@ func (f *fleet) measure(ctx context.Context, n int, before func() error, args ..
 		if err := until(ctx, func() (bool, error) { return f.w.board.Open()+f.w.registry.Open() == 0, nil }); err != nil {
 			return m, r, err
 		}
-	}
-	m.Command, m.ops = args[0], map[string]int{}
-	for _, q := range f.w.board.Requests() {
-		if !strings.HasPrefix(q.Op, "WATCH ") {
-			m.Calls++
-			m.ops[f.masked(q.Op)]++
+		calls, registryCalls, bytes := 0, 0, int64(0)
+		m.ops = map[string]int{}
+		for _, q := range f.w.board.Requests() {
+			if !strings.HasPrefix(q.Op, "WATCH ") {
+				calls++
+				m.ops[f.masked(q.Op)]++
+			}
+			bytes += q.Bytes
 		}
-		m.Bytes += q.Bytes
-	}
-	for _, q := range f.w.registry.Requests() {
-		if !strings.HasPrefix(q.Op, fake.PullOp) {
-			m.RegistryCalls++
+		for _, q := range f.w.registry.Requests() {
+			if !strings.HasPrefix(q.Op, fake.PullOp) {
+				registryCalls++
+			}
 		}
+		m.Calls, m.Bytes, m.RegistryCalls = append(m.Calls, calls), append(m.Bytes, bytes), append(m.RegistryCalls, registryCalls)
 	}
 	return m, r, nil
 }
@@ -256,7 +257,7 @@ func (f *fleet) all(ctx context.Context, n, services, pods int) (map[string]Meas
 			return len(pods) == podCount, err
 		})
 	}
-	if m, _, err = f.measure(ctx, max(1, n/4), back, on("run", "--reason", "amounts", "--yes")...); err != nil {
+	if m, _, err = f.measure(ctx, n, back, on("run", "--reason", "amounts", "--yes")...); err != nil {
 		return nil, err
 	}
 	if got, want := f.w.registry.Tags("payments")["latest"], f.releases["good"].Digest; got != want {
@@ -279,20 +280,14 @@ func (m Measured) writes() map[string]int {
 }
 
 func TestScale(t *testing.T) { // not beside other tests: it fills the machine
-	n := 1
-	if text := os.Getenv("E2E_BENCH"); text != "" {
-		var err error
-		if n, err = strconv.Atoi(text); err != nil || n < 1 {
-			t.Fatalf("E2E_BENCH is %q, want how often to measure", text)
-		}
-	}
+	n := max(1, repetitions(t))
 	dir := t.TempDir()
 	c, err := startCluster(kubeworldBinary, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.stop)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 
 	var figures []Measured
@@ -301,9 +296,8 @@ func TestScale(t *testing.T) { // not beside other tests: it fills the machine
 			for _, command := range []string{"status", "status --tags", "plan", "run"} {
 				m := size[command]
 				figures = append(figures, m)
-				slices.Sort(m.Walls)
 				t.Logf("%-13s  %3d services  %4d pods  %2d namespaces  %3d calls  %8d bytes  %3d calls to the registry  %s", command, m.Services, m.Pods, m.Namespaces,
-					m.Calls, m.Bytes, m.RegistryCalls, m.Walls[len(m.Walls)/2].Round(time.Millisecond))
+					middle(m.Calls), middle(m.Bytes), middle(m.RegistryCalls), middle(m.Walls).Round(time.Millisecond))
 			}
 		}
 	}
@@ -337,7 +331,7 @@ func TestScale(t *testing.T) { // not beside other tests: it fills the machine
 		}
 	}
 	for _, command := range []string{"plan", "run"} { // these look at one service, whatever else there is
-		if a, m, s := alone[command].RegistryCalls, together[command].RegistryCalls, spread[command].RegistryCalls; a != m || a != s {
+		if a, m, s := middle(alone[command].RegistryCalls), middle(together[command].RegistryCalls), middle(spread[command].RegistryCalls); a != m || a != s {
 			t.Errorf("%s asks the registry %d times for one service, %d and %d times beside %d", command, a, m, s, fleetServices)
 		}
 	}
@@ -354,24 +348,21 @@ func TestScale(t *testing.T) { // not beside other tests: it fills the machine
 			t.Errorf("status asks %d times for %s in one namespace, %d times in ten", calls, op, got)
 		}
 	}
-	if got := together["status"].RegistryCalls + spread["status"].RegistryCalls; got != 0 {
+	if got := middle(together["status"].RegistryCalls) + middle(spread["status"].RegistryCalls); got != 0 {
 		t.Errorf("status asks the registry %d times without --tags", got)
 	}
 	for _, size := range []map[string]Measured{together, spread} {
-		if got := size["status --tags"].RegistryCalls; got != fleetServices {
+		if got := middle(size["status --tags"].RegistryCalls); got != fleetServices {
 			t.Errorf("status --tags asks the registry %d times, want once for each service", got)
 		}
 		if diff := cmp.Diff(alone["run"].writes(), size["run"].writes()); diff != "" {
 			t.Errorf("a rollback writes something else among %d services (+) than alone (-):\n%s", fleetServices, diff)
 		}
 	}
-	if out := os.Getenv("E2E_BENCH_OUT"); out != "" {
-		text, err := json.Marshal(figures)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(out, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	results(t, figures)
+}
+
+// middle is the value that as many are below as above.
+func middle[T ~int | ~int64](values []T) T {
+	return slices.Sorted(slices.Values(values))[len(values)/2]
 }
