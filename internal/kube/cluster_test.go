@@ -381,8 +381,20 @@ func TestDiagnose(t *testing.T) {
 	if got, err = c.Diagnose(ctxFor(t), "prod", "payments-5d9c-x1", "app"); err != nil || !slices.Equal(got.Logs, []string{"panic: no such column"}) {
 		t.Errorf("before the restart: %q, %v", got.Logs, err)
 	}
+	workload, err := c.Events(ctxFor(t), rollback.Ref{Kind: "StatefulSet", Namespace: "prod", Name: "db"})
+	if err != nil || !slices.Equal(workload, []string{"BackOff: Back-off restarting failed container", "Pulled: x"}) && !slices.Equal(workload, []string{"Pulled: x", "BackOff: Back-off restarting failed container"}) {
+		t.Errorf("of a workload: %q, %v", workload, err)
+	}
+	s.mu.Lock()
+	if q := s.requests[len(s.requests)-1].URL.Query().Get("fieldSelector"); q != "involvedObject.kind=StatefulSet,involvedObject.name=db" {
+		t.Errorf("events of a workload asked by %s", q)
+	}
+	s.mu.Unlock()
 	s.Inject(forbidden("GET pods/log"))
 	s.Inject(forbidden("LIST events"))
+	if workload, err = c.Events(ctxFor(t), payments); err != nil || !slices.Equal(workload, []string{"events not readable: needs list on events in namespace prod"}) {
+		t.Errorf("of a workload, without rights: %q, %v", workload, err)
+	}
 	got, err = c.Diagnose(ctxFor(t), "prod", "payments-5d9c-x1", "app")
 	want = rollback.Diagnosis{Events: []string{"events not readable: needs list on events in namespace prod", "logs not readable: needs get on pods/log in namespace prod"}}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {

@@ -82,6 +82,23 @@ func (c *Cluster) Diagnose(ctx context.Context, namespace, pod, container string
 	return d, nil
 }
 
+// Events reads the newest events of a workload. If they may not be read, that is said in a line in their place.
+func (c *Cluster) Events(ctx context.Context, w rollback.Ref) ([]string, error) {
+	r := request{verb: "list", kind: events, namespace: w.Namespace}
+	list, err := c.list(ctx, events, w.Namespace, metav1.ListOptions{FieldSelector: "involvedObject.kind=" + w.Kind + ",involvedObject.name=" + w.Name})
+	if rollback.KindOf(err) == rollback.Denied {
+		return []string{"events not readable: needs " + r.needs()}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	texts, err := eventTexts(list, "")
+	if err != nil {
+		return nil, unreadable(r, err)
+	}
+	return texts, nil
+}
+
 // logs reads the last lines of a container. why says what stood in the way, if that is worth knowing; err is only for
 // failures that concern more than the log.
 func (c *Cluster) logs(ctx context.Context, namespace, pod, container string, previous bool) (lines []string, why string, err error) {

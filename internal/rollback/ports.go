@@ -51,6 +51,8 @@ type Watcher interface {
 // Diagnoser tells why a pod does not come up.
 type Diagnoser interface {
 	Diagnose(ctx context.Context, namespace, pod, container string) (Diagnosis, error)
+	// Events are the newest events of a workload, newest last: why its controller makes no pod.
+	Events(ctx context.Context, w Ref) ([]string, error)
 }
 
 // Right is leave to do something to the objects of a kind in one namespace.

@@ -50,7 +50,12 @@ var Patience = map[string]time.Duration{
 	unmade:                       90 * time.Second, // a disk may first have to be taken from another node
 	"Unschedulable":              90 * time.Second,
 	"FailedCreate":               10 * time.Second,
+	noNewPod:                     45 * time.Second, // longer than the controllers take to go on in another place
 }
+
+// noNewPod is a set that has fewer pods than it wants while nothing is wrong with those. Unlike a Deployment, it has no condition to
+// say that it cannot make them; its events do.
+const noNewPod = "no new pod"
 
 // unmade is a pod whose node can't make its volumes or its network. Why, only the events tell.
 const unmade = "ContainerCreating"
@@ -184,6 +189,9 @@ func (d *watchdog) look(obs []Observation, stamp string, now time.Time) *Stuck {
 					consider(stuckContainer(o.Workload.Ref, p, c))
 				}
 			}
+		}
+		if have, want := len(o.Pods), o.Workload.Rollout.Desired; o.Workload.Ref.Kind != "Deployment" && have < want && !slices.ContainsFunc(o.Pods, func(p Pod) bool { return !p.Live() || !p.Ready }) {
+			consider(Stuck{Workload: o.Workload.Ref, Reason: noNewPod, Message: fmt.Sprintf("%d of %s there, and no other is made", have, plural(want, "pod is", "pods are"))})
 		}
 		// A Deployment's own verdict comes last: the pods usually tell why.
 		if st := o.Workload.Rollout.Stalled; st != "" && worst == nil && o.Workload.Rollout.ObservedGeneration >= o.Workload.Rollout.Generation {

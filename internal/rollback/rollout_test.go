@@ -65,6 +65,10 @@ func TestWatchdog(t *testing.T) {
 		if reason == unmade {
 			o = pod("new", unmade+" for ever")
 		}
+		if reason == noNewPod {
+			o = pod("new", "")
+			o.Workload.Ref.Kind, o.Workload.Rollout.Desired, o.Pods[0].Ready = "StatefulSet", 2, true
+		}
 		if reason == "FailedCreate" {
 			o = pod("new", "")
 			o.Workload.Rollout.Failure = "exceeded quota"
@@ -103,6 +107,16 @@ func TestWatchdog(t *testing.T) {
 	evicted.Pods[0].Phase = "Failed"
 	if stuck := d.look([]Observation{old, leaving, evicted, pod("new", "ContainerCreating"), pod("new", "PodInitializing")}, "new", epoch); stuck != nil {
 		t.Errorf("old, leaving, evicted and starting pods are no trouble: %s", stuck)
+	}
+	few := pod("new", "") // the next pod of a set is made when this one is ready, or gone
+	few.Workload.Ref.Kind, few.Workload.Rollout.Desired = "StatefulSet", 2
+	ending := few
+	ending.Pods = []Pod{{Name: "x-0", Ready: true}, {Name: "x-1", Terminating: true}}
+	ending.Workload.Rollout.Desired = 3
+	for s := time.Duration(0); s < 3*time.Minute; s += time.Second {
+		if stuck := d.look([]Observation{few, ending}, "new", epoch.Add(s)); stuck != nil {
+			t.Fatalf("a set on its way is no trouble: %s", stuck)
+		}
 	}
 	o := pod("new", "")
 	o.Workload.Rollout.Stalled = "ReplicaSet x has timed out progressing"

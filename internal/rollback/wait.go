@@ -298,7 +298,7 @@ func (r *run) diagnose(ctx context.Context, s Stuck, obs []Observation) error {
 		e.Next = append(e.Next, fmt.Sprintf("a Secret, ConfigMap or disk that it mounts is missing, or the node has no address for it; the events say which: kubectl -n %s describe pod %s", ns, s.Pod))
 	case "Unschedulable":
 		e.Next = append(e.Next, fmt.Sprintf("no node takes it (resources, taints, affinity); make room: kubectl -n %s describe pod %s", ns, s.Pod))
-	case "FailedCreate":
+	case "FailedCreate", noNewPod:
 		e.Next = append(e.Next, fmt.Sprintf("pods are refused (quota, admission): kubectl -n %s describe %s", ns, s.Workload))
 	case "ProgressDeadlineExceeded":
 		if s.Pod != "" {
@@ -311,16 +311,24 @@ func (r *run) diagnose(ctx context.Context, s Stuck, obs []Observation) error {
 	return e
 }
 
-// tellPod tells what the cluster says about a pod. Its error is the journal's.
+// tellPod tells what the cluster says about a pod, or about a workload that gets none. Its error is the journal's.
 func (r *run) tellPod(ctx context.Context, s Stuck, text string) error {
-	if s.Pod == "" || r.World.Diagnoser == nil {
+	if s.Pod == "" && s.Reason != noNewPod || r.World.Diagnoser == nil {
 		return nil
 	}
 	dctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
-	d, err := r.World.Diagnoser.Diagnose(dctx, r.plan.Namespace, s.Pod, s.Container)
+	var d Diagnosis
+	var err error
+	of := s.Pod
+	if of == "" {
+		of = s.Workload.String()
+		d.Events, err = r.World.Diagnoser.Events(dctx, s.Workload)
+	} else {
+		d, err = r.World.Diagnoser.Diagnose(dctx, r.plan.Namespace, s.Pod, s.Container)
+	}
 	if err != nil {
-		r.note("events and logs of %s could not be read: %s", s.Pod, err)
+		r.note("events and logs of %s could not be read: %s", of, err)
 		return nil
 	}
 	for _, line := range d.Events[max(0, len(d.Events)-5):] {

@@ -820,6 +820,14 @@ func (c clusterPort) Diagnose(ctx context.Context, _, pod, container string) (ou
 	return out, err
 }
 
+func (c clusterPort) Events(ctx context.Context, w Ref) (out []string, err error) {
+	err = c.p.call(ctx, "Events "+w.Name, false, func() error {
+		out = []string{"FailedCreate: for " + w.Name}
+		return nil
+	})
+	return out, err
+}
+
 type recordPort struct{ p *process }
 
 func (r recordPort) Read(ctx context.Context, s Scope) (out Record, version string, err error) {

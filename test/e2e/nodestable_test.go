@@ -252,6 +252,14 @@ var nodeScenarios = []Scenario{
 		Want: map[string]string{"workloads.Deployment/payments.condition.ReplicaFailure": "True FailedCreate", running(bad): "3"},
 	},
 	{
+		Name: "a quota of pods is used up, and a set has one pod less", Seed: payments("StatefulSet"),
+		Steps: []Step{{
+			Before: func(ctx context.Context, s *Stage) error { return s.world.Quota(ctx, 2) },
+			Args:   briefly, Exit: 4, Says: []string{"statefulset/payments-worker: no new pod: 1 of 2 pods are there", "event: FailedCreate: ", "exceeded quota: pods", " describe statefulset/payments-worker"},
+		}},
+		Want: map[string]string{"events.StatefulSet statefulset-controller Warning FailedCreate": "seen"},
+	},
+	{
 		Name: "pods that take their whole grace to end",
 		Seed: func(ctx context.Context, s *Stage) error {
 			if err := releases(ctx, s); err != nil {
