@@ -76,6 +76,7 @@ func Load(ctx context.Context, o Options) (aws.Config, error) {
 			Err: errors.New("no region configured"),
 		}
 	}
+	cfg.APIOptions = append(cfg.APIOptions, tellLast)
 	cfg.HTTPClient = sameHost(client, cfg.HTTPClient, o.Timeout)
 	if o.RoleARN != "" {
 		cfg.Credentials = named{"the credentials that assume " + o.RoleARN, cfg.Credentials}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
@@ -20,7 +21,7 @@ const longestRetryAfter = 15 * time.Second
 // reads is the retry rule of a call that may be repeated at will: the SDK's standard mode, which repeats throttling, 5xx and
 // lost connections, and beside it 429 without a code and cut bodies.
 func reads(o Options) aws.Retryer {
-	return inTime{retry.NewStandard(func(s *retry.StandardOptions) {
+	return remembering{inTime{retry.NewStandard(func(s *retry.StandardOptions) {
 		options(s, o)
 		s.Retryables = append([]retry.IsErrorRetryable{
 			retry.NoRetryCanceledError{},
@@ -28,7 +29,7 @@ func reads(o Options) aws.Retryer {
 			retry.IsErrorRetryableFunc(tooMany),
 			retry.IsErrorRetryableFunc(cut),
 		}, s.Retryables...)
-	})}
+	})}}
 }
 
 // Writes is the retry rule of a call that changes something: repeated only when the system said that it did nothing, that
@@ -54,6 +55,32 @@ func (i inTime) GetRetryToken(ctx context.Context, err error) (func(error) error
 		return nil, errors.New("no time left to try again")
 	}
 	return i.Standard.GetRetryToken(ctx, err)
+}
+
+// remembering notes what an attempt failed with, for a call that is told to stop before the next one.
+type remembering struct{ inTime }
+
+type lastFailure struct{}
+
+func (r remembering) GetRetryToken(ctx context.Context, err error) (func(error) error, error) {
+	if last, ok := ctx.Value(lastFailure{}).(*error); ok {
+		*last = err
+	}
+	return r.inTime.GetRetryToken(ctx, err)
+}
+
+// tellLast has a read that is told to stop while it waits for another attempt end with what the last one failed with: of a
+// system that is down, each of several calls at the same time says so then, and not only the one whose patience ends first.
+func tellLast(stack *middleware.Stack) error {
+	return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("TellLastFailure",
+		func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (out middleware.InitializeOutput, data middleware.Metadata, err error) {
+			var last error
+			out, data, err = next.HandleInitialize(context.WithValue(ctx, lastFailure{}, &last), in)
+			if last != nil && errors.Is(err, context.Canceled) {
+				err = last
+			}
+			return out, data, err
+		}), middleware.Before)
 }
 
 func options(s *retry.StandardOptions, o Options) {

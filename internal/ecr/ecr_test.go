@@ -767,6 +767,20 @@ func TestHangAndRefused(t *testing.T) {
 				t.Errorf("got %#v", err)
 			}
 		})
+		t.Run("refused on "+method+", and told to stop", func(t *testing.T) { // between two attempts: the last one says more
+			t.Parallel()
+			c := quick()
+			c.Attempts, c.MaxBackoff = 1000, time.Hour
+			w := open(t, c)
+			w.http.Close()
+			m := rollback.Manifest{Digest: rollback.DigestOf([]byte("{}")), MediaType: rollback.OCIManifest, Bytes: []byte("{}")}
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(50*time.Millisecond, cancel)
+			err := methods(w, m)[method](ctx, "latest")
+			if rollback.KindOf(err) != rollback.Unreachable || errors.Is(err, context.Canceled) {
+				t.Errorf("got %v", err)
+			}
+		})
 		t.Run("cancelled on "+method, func(t *testing.T) {
 			t.Parallel()
 			w := open(t, quick())

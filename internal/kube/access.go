@@ -148,7 +148,7 @@ func (c *Cluster) Can(ctx context.Context, namespace string, rules []Rule) ([]Ac
 // Missing asks the API server which of the rights we do not have in the namespace: one question for each, all at once.
 func (c *Cluster) Missing(ctx context.Context, namespace string, rights ...rollback.Right) ([]rollback.Right, error) {
 	allowed := make([]bool, len(rights))
-	g, gctx := errgroup.WithContext(ctx)
+	g, gctx := rollback.NewWave(ctx)
 	for i, r := range rights {
 		k, ok := kindNamed(r.Kind, []kind{deployments, statefulSets, daemonSets, configMaps})
 		if !ok {

@@ -14,7 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
@@ -193,7 +192,7 @@ func (c *Cluster) Close() { utilnet.CloseIdleConnectionsFor(c.transport) }
 // cluster, another one (or none to be read) is an error.
 func (c *Cluster) Identity(ctx context.Context) (rollback.ClusterIdentity, error) {
 	id := rollback.ClusterIdentity{Context: c.shown, Server: c.server}
-	g, gctx := errgroup.WithContext(ctx)
+	g, gctx := rollback.NewWave(ctx)
 	var uidErr error
 	g.Go(func() error {
 		ns, err := c.get(gctx, namespaces, "", "kube-system")

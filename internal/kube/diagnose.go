@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -34,7 +33,7 @@ func (c *Cluster) Diagnose(ctx context.Context, namespace, pod, container string
 		previous, current []string
 		noEvents, noLogs  string
 	)
-	g, gctx := errgroup.WithContext(ctx)
+	g, gctx := rollback.NewWave(ctx)
 	g.Go(func() error { // for its UID: a StatefulSet makes pods of the same name again
 		o, err := c.get(gctx, pods, namespace, pod)
 		switch {

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -30,7 +29,7 @@ func (c *Cluster) Inventory(ctx context.Context, namespace string) (rollback.Inv
 		mayNotBe bool
 		unknown  = make([]string, len(workloadKinds)+2)
 	)
-	g, gctx := errgroup.WithContext(ctx)
+	g, gctx := rollback.NewWave(ctx)
 	for i, k := range workloadKinds {
 		g.Go(func() (err error) {
 			objects[i], err = c.list(gctx, k, namespace, metav1.ListOptions{})

@@ -6,9 +6,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -64,8 +65,9 @@ func (c *Cluster) Observe(ctx context.Context, workloads []rollback.Ref) ([]roll
 		in[ref.Namespace] = append(in[ref.Namespace], i)
 	}
 	seen := make([]rollback.Observation, len(workloads))
-	g, gctx := errgroup.WithContext(ctx)
-	for namespace, some := range in {
+	g, gctx := rollback.NewWave(ctx)
+	for _, namespace := range slices.Sorted(maps.Keys(in)) {
+		some := in[namespace]
 		if len(some) < manyWorkloads {
 			for _, i := range some {
 				g.Go(func() (err error) {
@@ -91,7 +93,7 @@ func (c *Cluster) observeOne(ctx context.Context, ref rollback.Ref) (rollback.Ob
 		now     string
 		podList []unstructured.Unstructured
 	)
-	g, gctx := errgroup.WithContext(ctx)
+	g, gctx := rollback.NewWave(ctx)
 	if seenBefore && k != cronJobs {
 		g.Go(func() (err error) {
 			podList, err = c.list(gctx, pods, ref.Namespace, metav1.ListOptions{LabelSelector: selector})
@@ -131,7 +133,7 @@ func (c *Cluster) observeMany(ctx context.Context, namespace string, refs []roll
 	}
 	objects := make([][]unstructured.Unstructured, len(workloadKinds))
 	var podList []unstructured.Unstructured
-	g, gctx := errgroup.WithContext(ctx)
+	g, gctx := rollback.NewWave(ctx)
 	for n, k := range workloadKinds {
 		if wanted[k.name] {
 			g.Go(func() (err error) {

@@ -487,7 +487,7 @@ func (r *run) keep(ctx context.Context) (Outcome, string, error) {
 	return StepDone, "", nil
 }
 
-func indexes[T any](list []T) []int { return slices.Collect(maps.Keys(maps.Collect(slices.All(list)))) }
+func indexes[T any](list []T) []int { return slices.Sorted(maps.Keys(maps.Collect(slices.All(list)))) }
 
 // tagStill fails when the moving tag names neither what the plan saw nor the target.
 func (r *run) tagStill(now []Image) error {
