@@ -424,6 +424,41 @@ var faultScenarios = []Scenario{
 		Want: map[string]string{"tags.payments.latest": bad, "workloads.Deployment/payments.generation": "3"},
 	},
 	{
+		Name: "the API server refuses connections", Seed: gated(one),
+		Steps: []Step{
+			{Before: down(theAPI), Args: back, Exit: 1, Says: []string{"connection refused", "production: not changed"}},
+			{Args: on("status"), Exit: 1, Says: []string{"connection refused"}},
+			{Before: theTag.shuts(theAPI), Args: back, Exit: 4, Says: []string{"connection refused", "production: changed, not verified"}},
+			{Before: theProgress.shuts(theAPI), Args: soon(back), Exit: 4, Says: []string{"the cluster cannot be read; still trying"}},
+			{Before: up, Args: back},
+		},
+		Want: isBack,
+	},
+	{
+		Name: "the registry refuses connections", Seed: gated(one),
+		Steps: []Step{
+			{Before: down(theRegistry), Args: back, Exit: 1, Says: []string{"connection refused", "production: not changed"}},
+			{Before: theClaim.shuts(theRegistry), Args: back, Exit: 1, Says: []string{"connection refused", "production: not changed"}},
+			{Before: theProgress.shuts(theRegistry), Args: back, Exit: 4, Says: []string{"the pods run the target, but the tag could not be read at the end"}},
+			{Before: up, Args: back},
+		},
+		Want: isBack,
+	},
+	{
+		Name: "nothing can be written on this machine", Seed: one,
+		Steps: []Step{
+			{
+				Before: func(ctx context.Context, s *Stage) error {
+					s.env = []string{"ROLLBACK_STATE=/proc/nowhere", "TMPDIR=/proc/nowhere"}
+					return theRestart.ends(syscall.SIGKILL, true)(ctx, s)
+				},
+				Args: back, Exit: killed, Says: []string{"! no journal is written"},
+			},
+			{Before: well, Args: append(slices.Clone(back), "--result-file", "/proc/nowhere/result"), Says: []string{"! no journal is written", "! the result file could not be written"}},
+		},
+		Want: isBack,
+	},
+	{
 		Name: "the tag is moved meanwhile", Seed: one,
 		Steps: []Step{
 			{Before: theClaim.meets(moves("old")), Args: back, Exit: 1, Says: []string{"somebody moved payments:latest"}},

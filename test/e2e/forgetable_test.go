@@ -259,6 +259,24 @@ var forgeScenarios = []Scenario{
 		Want: map[string]string{"tags.payments.latest": good, "pulls[6].state": isOpen, "pulls[7].state": "", "builds[1]": ""},
 	},
 	{
+		Name: "GitHub refuses connections", Seed: gated(coded),
+		Steps: []Step{
+			{Before: down(theGitHub), Args: byRevert, Exit: 5, Says: []string{"connection refused", "production: not changed"}},
+			{Args: byTag, Says: []string{"connection refused", "the revert pull request is still owed", "open the revert by"}},
+			{Args: on("status")},
+			{Before: up, Paste: "revert", Says: []string{"it pays the revert of "}},
+		},
+		Want: map[string]string{"tags.payments.latest": good, "pulls[5].state": isOpen, "pulls[6].state": "", "builds[1]": ""},
+	},
+	{
+		Name: "Jenkins refuses connections", Seed: gated(coded), Options: Options{Config: itself},
+		Steps: []Step{
+			{Before: down(theJenkins), Args: on("plan", "--reason", "amounts"), Says: []string{"connection refused", "[builds-unread]"}},
+			{Before: away("pulls/merge"), Args: byRevert, Says: []string{"cannot be read; still trying", "connection refused"}},
+		},
+		Want: map[string]string{"tags.payments.latest": "<image build 1 in full>", "pulls[6].state": "", "builds[1]": "pushed <commit merge of 5>: SUCCESS", "builds[2]": ""},
+	},
+	{
 		Name: "a retag whose follow-up merges by itself", Seed: coded, Options: Options{Config: itself},
 		Steps: []Step{
 			{Args: byTag},

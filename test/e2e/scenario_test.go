@@ -65,6 +65,7 @@ type Stage struct {
 	journals []string // paths, in the order in which they were begun
 	result   string   // path of the result file that the program is to leave, "" for none
 	env      []string // in place of what the world's says, from here on
+	gates    *gates   // between the program and the systems, nil for none
 }
 
 // killed is the exit code of a program that was killed.
@@ -270,6 +271,11 @@ func (sc Scenario) play(t *testing.T, w World) *Stage {
 	defer cancel()
 	begun := time.Now()
 	s := &Stage{world: w, releases: map[string]*Release{}, broken: func(err error) { t.Errorf("%s: %v", w.Name(), err) }}
+	t.Cleanup(func() {
+		for _, g := range s.gates.all() {
+			g.shut()
+		}
+	})
 	if err := s.grant(ctx, "run"); err != nil {
 		t.Fatalf("%s: %v", w.Name(), err)
 	}
