@@ -106,7 +106,7 @@ func (b *bench) e2e(ctx context.Context, test string, n int, into any) error {
 		return err
 	}
 	result := filepath.Join(b.dir, test+".json")
-	c := exec.CommandContext(ctx, "go", "test", "-trimpath", "-count=1", "-timeout=20m", "-run=^"+test+"$", ".")
+	c := exec.CommandContext(ctx, "go", "test", "-trimpath", "-count=1", "-timeout=30m", "-run=^"+test+"$", ".")
 	c.Dir = dir
 	c.Env = append(os.Environ(), "CGO_ENABLED=0", "E2E_ROLLBACK="+b.bin, "E2E_KUBEWORLD="+strings.TrimSpace(string(path)),
 		"E2E_KUBECTL="+b.tools.kubectl.path, fmt.Sprint("E2E_BENCH=", n), "E2E_BENCH_OUT="+result, "E2E_BENCH_SELF="+self)

@@ -45,7 +45,7 @@ func TestNoticed(t *testing.T) {
 	if n == 0 {
 		t.Parallel() // nothing is measured
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), benchBound)
 	defer cancel()
 	s, w, bin := measurable(ctx, t)
 	crashing := s.releases["old"]

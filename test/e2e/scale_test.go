@@ -287,7 +287,7 @@ func TestScale(t *testing.T) { // not beside other tests: it fills the machine
 		t.Fatal(err)
 	}
 	t.Cleanup(c.stop)
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), benchBound)
 	defer cancel()
 
 	var figures []Measured
