@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 
@@ -48,6 +49,7 @@ func TestKilledAnywhere(t *testing.T) {
 		t.Run(fmt.Sprintf("answer lost %t", lost), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, fakegh.RepositoryOptions{})
+			w.server.AddUser("hubot", "Hubot", "hubot@example.com")
 			const most = 16
 			var numbers []int
 			for i := range most {
@@ -60,7 +62,7 @@ func TestKilledAnywhere(t *testing.T) {
 				f, _ := w.forge(Config{Token: fakegh.Token})
 				dying := &mortal{next: f.guard.next, lost: lost, left: i + 1}
 				f.guard.next = dying
-				req := rollback.RevertRequest{PR: n, Labels: []string{"rollback"}}
+				req := rollback.RevertRequest{PR: n, Labels: []string{"rollback"}, Reviewers: []string{"hubot"}}
 				_, err := f.Revert(t.Context(), req)
 				dying.next.(*http.Transport).CloseIdleConnections()
 				if err == nil {
@@ -72,6 +74,9 @@ func TestKilledAnywhere(t *testing.T) {
 				}
 				if len(w.reverts()) != i+1 {
 					t.Fatalf("killed at request %d: %d pull requests, want %d", i+1, len(w.reverts()), i+1)
+				}
+				if p, _ := w.repo.Pull(res.PR.Number); !slices.Equal(p.Labels, req.Labels) || !slices.Equal(p.Reviewers, req.Reviewers) {
+					t.Errorf("killed at request %d: labels %v, reviewers %v", i+1, p.Labels, p.Reviewers)
 				}
 				if _, gone := w.repo.File(string(res.Commit), fmt.Sprintf("f%02d.go", i)); gone || res.Tree == w.tree(w.head()) {
 					t.Errorf("killed at request %d: the change is still there", i+1)

@@ -50,7 +50,8 @@ const (
   repository(owner:$owner,name:$name){
     nameWithOwner
     pullRequests(first:100,baseRefName:$base,orderBy:{field:CREATED_AT,direction:DESC}){pageInfo{hasNextPage endCursor} nodes{id ` + pullFields + `}}
-    open:pullRequests(first:100,baseRefName:$base,states:OPEN,orderBy:{field:CREATED_AT,direction:DESC}){nodes{id ` + pullFields + ` body}}
+    open:pullRequests(first:100,baseRefName:$base,states:OPEN,orderBy:{field:CREATED_AT,direction:DESC}){nodes{id ` + pullFields + ` body
+      labels(first:1){totalCount} reviewRequests(first:1){totalCount} reviews(first:1){totalCount}}}
   }
 }`
 	olderQuery = `query PullRequestsBefore($owner:String!,$name:String!,$base:String!,$after:String!){
@@ -82,6 +83,8 @@ type pullNode struct {
 		Login    string
 	}
 	MergeCommit *struct{ OID string }
+
+	Labels, ReviewRequests, Reviews *struct{ TotalCount int } // of open ones
 }
 
 // pullNodes is a list of them. An entry is null where GitHub cannot show it.
@@ -106,6 +109,8 @@ type listing struct {
 	pulls []rollback.PullRequest
 	ids   map[int]string
 	next  string // where older ones are, "" if there are none
+	// unlabelled have no label, unasked neither a review nor anybody who was asked for one. Only of open ones it is known.
+	unlabelled, unasked map[int]bool
 }
 
 // pulls lists the newest pull requests into the branch in every state, at most 100, and the newest that are open, at most 100
@@ -120,12 +125,14 @@ func (f *Forge) pulls(ctx context.Context) (listing, error) {
 		return listing{}, f.strange(op, "the answer holds no texts")
 	}
 	texts := map[int]string{}
+	l := listing{ids: map[int]string{}, next: recent.next(), unlabelled: map[int]bool{}, unasked: map[int]bool{}}
 	for _, n := range open.Nodes {
 		if n != nil {
 			texts[n.Number] = n.Body
+			l.unlabelled[n.Number] = n.Labels != nil && n.Labels.TotalCount == 0
+			l.unasked[n.Number] = n.ReviewRequests != nil && n.Reviews != nil && n.ReviewRequests.TotalCount+n.Reviews.TotalCount == 0
 		}
 	}
-	l := listing{ids: map[int]string{}, next: recent.next()}
 	for _, n := range append(recent.Nodes, open.Nodes...) {
 		if n == nil || l.ids[n.Number] != "" || n.BaseRefName != f.branch {
 			continue

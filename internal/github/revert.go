@@ -490,6 +490,9 @@ func (r *reverting) adopt(ctx context.Context, f found) rollback.RevertResult {
 	r.res.Commit, r.res.Tree, r.res.Head, r.res.Tip = f.commit, f.tree, f.base, f.base == r.res.Range.Bad
 	r.res.Check = rollback.InverseCheck(r.res.Range, f.base, f.commit)
 	if !r.req.DryRun {
+		if f.untouched { // whoever opened it may have been killed then
+			r.dress(ctx, r.unlabelled[f.Number], r.unasked[f.Number])
+		}
 		r.supersede(ctx)
 	}
 	return r.res
@@ -856,7 +859,7 @@ func (r *reverting) open(ctx context.Context) (rollback.RevertResult, error) {
 		}
 		return r.adopt(ctx, f), nil
 	}
-	r.dress(ctx)
+	r.dress(ctx, true, true)
 	r.supersede(ctx)
 	return r.res, nil
 }
@@ -1110,12 +1113,15 @@ func (f *Forge) postPull(ctx context.Context, title, branch, body string, draft 
 }
 
 // dress adds labels and reviewers. Nothing of it matters for the revert, so failures are notes.
-func (r *reverting) dress(ctx context.Context) {
-	people, teams := r.reviewers()
+func (r *reverting) dress(ctx context.Context, label, ask bool) {
+	var people, teams []string
+	if ask {
+		people, teams = r.reviewers()
+	}
 	var labelNote, reviewNotes []string
 	_ = together(
 		func() error {
-			if len(r.req.Labels) == 0 {
+			if !label || len(r.req.Labels) == 0 {
 				return nil
 			}
 			err := r.rest(ctx, call{op: fmt.Sprintf("label #%d", r.res.PR.Number), repeatable: true}, http.MethodPost,
@@ -1130,7 +1136,9 @@ func (r *reverting) dress(ctx context.Context) {
 			return nil
 		},
 		func() error {
-			r.sweep(ctx)
+			if r.res.Outcome == rollback.RevertOpened {
+				r.sweep(ctx)
+			}
 			return nil
 		},
 	)
