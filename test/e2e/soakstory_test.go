@@ -455,7 +455,11 @@ func (k *soak) owing(ctx context.Context) ([]rollback.FollowUp, error) {
 			return nil, fmt.Errorf("the record names #%d for %s, which is %+v", f.PR, f, p)
 		}
 		owned[f.PR] = true
-		standing = append(standing, f)
+		if standing = append(standing, f); f.PR == 0 {
+			for _, older := range k.replaced(r, f) {
+				owned[older] = true
+			}
+		}
 	}
 	for rng, p := range open {
 		if !owned[p.Number] && !unknown(rng) {
@@ -465,8 +469,8 @@ func (k *soak) owing(ctx context.Context) ([]rollback.FollowUp, error) {
 	return standing, nil
 }
 
-// owed wants one debt and no other, and its pull request open and no other. Where it could not be opened, the command does so that
-// the program names.
+// owed wants one debt and no other, and its pull request open, with all it needs, and no other. Where that could not be done, the
+// command does so that the program names.
 func (k *soak) owed(ctx context.Context, what string, command []string) (pull int, err error) {
 	for again := false; ; again = true {
 		standing, err := k.owing(ctx)
@@ -476,7 +480,8 @@ func (k *soak) owed(ctx context.Context, what string, command []string) (pull in
 		if len(standing) != 1 || standing[0].String() != what {
 			return 0, fmt.Errorf("owed is %v, want %s", standing, what)
 		}
-		if p, there := k.f.code.Pull(standing[0].PR); there && p.Open {
+		p, there := k.f.code.Pull(standing[0].PR)
+		if there && p.Open && slices.Equal(p.Labels, []string{"rollback", "urgent"}) && slices.Contains(p.Reviewers, "payments-dev") {
 			open, err := k.open()
 			if err == nil && len(open) != 1 {
 				err = fmt.Errorf("open are %v, want one", open)
@@ -484,9 +489,9 @@ func (k *soak) owed(ctx context.Context, what string, command []string) (pull in
 			return p.Number, err
 		}
 		if again {
-			return 0, fmt.Errorf("the record knows no open pull request of %s", what)
+			return 0, fmt.Errorf("the record knows no open pull request of %s that has its labels and reviewers: %+v", what, p)
 		}
-		k.count("commands", "to open what is still owed")
+		k.count("commands", "to open or dress what is owed")
 		r, err := k.command(ctx, "oncall", command)
 		if err != nil {
 			return 0, err
@@ -494,7 +499,30 @@ func (k *soak) owed(ctx context.Context, what string, command []string) (pull in
 		if r.exit != 0 {
 			return 0, fmt.Errorf("rollback %s: exit %d", command[0], r.exit)
 		}
+		rec, err := k.record(ctx)
+		if err != nil {
+			return 0, err
+		}
+		for _, older := range k.replaced(rec, standing[0]) { // a run closes it itself
+			if !strings.Contains(r.stderr, fmt.Sprintf("close #%d ", older)) {
+				return 0, fmt.Errorf("#%d is open, which the new pull request does not need, and nothing says so", older)
+			}
+			if err := k.f.code.ClosePull(older, reviewer); err != nil {
+				return 0, err
+			}
+		}
 	}
+}
+
+// replaced are the open pull requests of debts that another one has taken in.
+func (k *soak) replaced(r rollback.Record, by rollback.FollowUp) []int {
+	var list []int
+	for _, f := range r.Owed {
+		if p, there := k.f.code.Pull(f.PR); f.ReplacedBy == by.Rollback && there && p.Open {
+			list = append(list, f.PR)
+		}
+	}
+	return list
 }
 
 // needless wants nothing owed but the pull request of what was undone still open, which a person closes then.
