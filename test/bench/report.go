@@ -61,8 +61,8 @@ func page(about []string, sections []section, over []string) string {
 	var b strings.Builder
 	b.WriteString(`# Benchmarks
 
-Written by ` + "`make bench`" + `; change the bench (test/bench), not this file. It takes more than half an hour on two quiet cores (below is how
-long this time), plus the time to install the other tools and to build a Kubernetes the first time.
+Written by ` + "`make bench`" + `; change the bench (test/bench), not this file. It takes more than half an hour on two quiet cores
+(*duration* is that of this run), and the first time also what it takes to install the other tools and to build a Kubernetes.
 
 The program is built as ` + "`make build`" + ` builds it and measured as a process, as people run it, against a fake ECR, a fake
 Kubernetes with controllers and nodes and, for the reverts, a fake GitHub on real git, all on 127.0.0.1 in the bench's own
