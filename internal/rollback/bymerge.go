@@ -438,9 +438,9 @@ func (r *run) deployed(ctx context.Context) (Outcome, string, error) {
 		r.tellSilent(obs, now)
 		where = nil
 		var progress []Progress
+		fresh := map[string]bool{} // pods that are to run the target, as far as can be told
 		for i, o := range obs {
 			p := Progress{Workload: o.Workload.Ref, Desired: o.Workload.Rollout.Desired}
-			var fresh []Pod // those that are to run the target, as far as can be told
 			for _, pod := range o.Pods {
 				switch {
 				case !pod.Live():
@@ -449,12 +449,12 @@ func (r *run) deployed(ctx context.Context) (Outcome, string, error) {
 					if pod.Ready {
 						p.Ready++
 					} else {
-						fresh = append(fresh, pod)
+						fresh[pod.Name] = true
 					}
 				default:
 					p.Old++
 					if len(r.survey.reported(pod)) == 0 && pod.Created.After(r.entry.StartedAt) { // it has not started anything yet
-						fresh = append(fresh, pod)
+						fresh[pod.Name] = true
 					}
 				}
 			}
@@ -465,7 +465,6 @@ func (r *run) deployed(ctx context.Context) (Outcome, string, error) {
 				p.Done, p.Note = true, plural(p.New, "pod serves", "pods serve")
 			}
 			progress = append(progress, p)
-			obs[i].Pods = fresh
 		}
 		if r.Report != nil {
 			r.Report.Progress(progress)
@@ -474,6 +473,7 @@ func (r *run) deployed(ctx context.Context) (Outcome, string, error) {
 			return true, nil
 		}
 		missing = strings.Join(where, "; ")
+		dog.only = func(p Pod) bool { return fresh[p.Name] }
 		if s := dog.look(obs, "", now); s != nil {
 			return false, r.diagnose(ctx, *s, obs)
 		}

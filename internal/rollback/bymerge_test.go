@@ -688,6 +688,7 @@ func TestByMergeRollout(t *testing.T) {
 		within  time.Duration // after the image is there
 	}{
 		{"nothing restarts", func(_ *world, f *forge) { f.idle = true }, Unverified, []string{"the pods do not run the new image after 10m: deployment/payments: 0 of 3 pods run the new image", restart, "0 of 3 pods run the target"}, 11 * time.Minute},
+		{"nothing restarts a set", func(w *world, f *forge) { f.idle = true; w.deploy("StatefulSet", "payments-worker", 2) }, Unverified, []string{"statefulset/payments-worker: 0 of 2 pods run the new image", restart, "0 of 5 pods run the target"}, 11 * time.Minute},
 		{"crash", func(w *world, _ *forge) { w.behaviour[blob(string(mergeCommit(10))).Digest] = crashes }, Unverified, []string{"the new pods do not come up", "CrashLoopBackOff", "--previous", "the image of the revert is built", "rollback undo"}, 30 * time.Second},
 		{"pull", func(w *world, _ *forge) { w.behaviour[blob(string(mergeCommit(10))).Digest] = pullFails }, Unverified, []string{"ImagePullBackOff", "cannot pull the image"}, 30 * time.Second},
 		{"no room", func(w *world, _ *forge) { w.behaviour[blob(string(mergeCommit(10))).Digest] = unplaceable }, Unverified, []string{"Unschedulable", "make room"}, 3 * time.Minute},

@@ -134,6 +134,8 @@ type watchdog struct {
 	// pulls is what the last failed pull of a container said. Older kubelets say it with ErrImagePull alone, and not while they
 	// wait to try again.
 	pulls map[string]string
+	// only, if set, tells the pods whose troubles count, where no stamp does.
+	only func(Pod) bool
 	// now is the first trouble of the last look, whether or not it has outlasted its patience.
 	now *Stuck
 }
@@ -175,7 +177,7 @@ func (d *watchdog) look(obs []Observation, stamp string, now time.Time) *Stuck {
 			consider(Stuck{Workload: o.Workload.Ref, Reason: "FailedCreate", Message: o.Workload.Rollout.Failure})
 		}
 		for _, p := range o.Pods {
-			if !p.Live() || p.Stamp != stamp && stamp != "" {
+			if !p.Live() || p.Stamp != stamp && stamp != "" || d.only != nil && !d.only(p) {
 				continue
 			}
 			if p.Unmade {
@@ -190,7 +192,10 @@ func (d *watchdog) look(obs []Observation, stamp string, now time.Time) *Stuck {
 				}
 			}
 		}
-		if have, want := len(o.Pods), o.Workload.Rollout.Desired; o.Workload.Ref.Kind != "Deployment" && have < want && !slices.ContainsFunc(o.Pods, func(p Pod) bool { return !p.Live() || !p.Ready }) {
+		waitedFor := func(p Pod) bool {
+			return !p.Live() || !p.Ready || now.Before(p.ReadySince.Add(o.Workload.Rollout.MinReady))
+		}
+		if have, want := len(o.Pods), o.Workload.Rollout.Desired; o.Workload.Ref.Kind != "Deployment" && have < want && !slices.ContainsFunc(o.Pods, waitedFor) {
 			consider(Stuck{Workload: o.Workload.Ref, Reason: noNewPod, Message: fmt.Sprintf("%d of %s there, and no other is made", have, plural(want, "pod is", "pods are"))})
 		}
 		// A Deployment's own verdict comes last: the pods usually tell why.

@@ -113,8 +113,11 @@ func TestWatchdog(t *testing.T) {
 	ending := few
 	ending.Pods = []Pod{{Name: "x-0", Ready: true}, {Name: "x-1", Terminating: true}}
 	ending.Workload.Rollout.Desired = 3
+	counted := few // or when it has been ready for as long as minReadySeconds says
+	counted.Pods = []Pod{{Name: "x-0", Ready: true, ReadySince: epoch}}
+	counted.Workload.Rollout.MinReady = 3 * time.Minute
 	for s := time.Duration(0); s < 3*time.Minute; s += time.Second {
-		if stuck := d.look([]Observation{few, ending}, "new", epoch.Add(s)); stuck != nil {
+		if stuck := d.look([]Observation{few, ending, counted}, "new", epoch.Add(s)); stuck != nil {
 			t.Fatalf("a set on its way is no trouble: %s", stuck)
 		}
 	}
