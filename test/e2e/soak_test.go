@@ -297,10 +297,6 @@ func (k *soak) act(ctx context.Context, exit rollback.Exit, args ...string) erro
 	var first outcome
 	for _, d = range troubles {
 		k.count("commands", command)
-		k.count("disturbed by", d.name)
-		if d.system != "" {
-			k.count("faults at", d.system)
-		}
 		var err error
 		if first, err = k.disturbed(ctx, d, args); err != nil {
 			return err
@@ -396,10 +392,23 @@ func (k *soak) disturbed(ctx context.Context, d disturbance, args []string) (out
 	}()
 	ended := make(chan struct{})
 	var seen atomic.Int32
+	var came atomic.Bool // the call that it is about
+	defer func() {
+		switch {
+		case d.name != "nothing" && !came.Load():
+			k.count("disturbed by", "nothing: the call did not come")
+		case d.system != "":
+			k.count("faults at", d.system)
+			fallthrough
+		default:
+			k.count("disturbed by", d.name)
+		}
+	}()
 	gate := func(r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/v2/") || int(seen.Add(1)) != d.at { // nodes pull, builds push
 			return
 		}
+		came.Store(true)
 		_ = k.stage.running.Load().Signal(d.signal) // it may have ended: nothing waits for a watch
 		if d.signal == syscall.SIGKILL {
 			<-ended
@@ -409,6 +418,7 @@ func (k *soak) disturbed(ctx context.Context, d disturbance, args []string) (out
 		}
 	}
 	if d.system != "" {
+		d.fault.Hold = func(*http.Request) { came.Store(true) }
 		k.board(d.system).Inject(d.fault)
 	}
 	begun := make(chan struct{})

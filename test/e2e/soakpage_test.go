@@ -53,7 +53,7 @@ After every command, and none of it was found:
 
 After every story, when all that was owed is merged or closed and the tip of the branch is deployed:
 
-- an open pull request, a debt, a temporary branch, or a branch of a revert that never had a pull request
+- an open pull request, a debt, a temporary branch that no command had named, or a branch of a revert that never had a pull request
 - a build more or less than was asked for, a build that failed, an item in the queue
 
 At the end:

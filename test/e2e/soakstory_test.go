@@ -5,6 +5,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -568,7 +569,9 @@ func (k *soak) atRest(ctx context.Context) error {
 		branch, _ := strings.CutPrefix(ref, "refs/heads/")
 		switch {
 		case strings.HasPrefix(branch, rollback.TempBranchPrefix):
-			return fmt.Errorf("the temporary branch %s is left", branch)
+			if err := k.named(ctx, branch); err != nil {
+				return fmt.Errorf("the temporary branch %s is left: %w", branch, err)
+			}
 		case strings.HasPrefix(branch, rollback.BranchPrefix) && !slices.ContainsFunc(k.f.reverts(), func(p github.Pull) bool { return p.Head == branch }):
 			return fmt.Errorf("the branch %s is left and never had a pull request", branch)
 		}
@@ -583,6 +586,21 @@ func (k *soak) atRest(ctx context.Context) error {
 		return fmt.Errorf("Jenkins did %d builds and has %d in its queue, want %d and none", len(builds), len(queued), k.builds)
 	}
 	return nil
+}
+
+// named deletes a branch that the program said it could not delete, as a person does who was told so.
+func (k *soak) named(ctx context.Context, branch string) error {
+	command := "git push origin --delete " + branch
+	if !slices.ContainsFunc(k.told, func(text string) bool { return strings.Contains(text, command) }) {
+		return errors.New("nothing said so")
+	}
+	k.count("commands", "git push --delete, as it was told")
+	dir, err := os.MkdirTemp(scratch, "hand")
+	if err != nil {
+		return err
+	}
+	_, err = k.f.shell(ctx, dir, `git clone --quiet "$REMOTE" work && cd work && `+command)
+	return err
 }
 
 // keepTag is the tag under which an outgoing image is kept, one for each digest.
