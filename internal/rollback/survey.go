@@ -587,17 +587,18 @@ func (s *Survey) second(ctx context.Context, w World, complete bool) (listed []I
 	var calls []func(context.Context) error
 	var images []Image
 	var manifests, platforms []Manifest
-	if len(unknown) > 0 {
-		refs := sorted(unknown)
-		calls = append(calls,
-			func(ctx context.Context) (err error) {
-				images, err = w.Registry.Images(ctx, w.Place.Repository, refs...)
-				return err
-			},
-			func(ctx context.Context) (err error) {
-				manifests, err = w.Registry.Manifests(ctx, w.Place.Repository, refs...)
-				return err
-			})
+	refs := sorted(unknown)
+	if named := slices.Concat(refs, s.recordedCommits()); len(named) > 0 {
+		calls = append(calls, func(ctx context.Context) (err error) {
+			images, err = w.Registry.Images(ctx, w.Place.Repository, named...)
+			return err
+		})
+	}
+	if len(refs) > 0 {
+		calls = append(calls, func(ctx context.Context) (err error) {
+			manifests, err = w.Registry.Manifests(ctx, w.Place.Repository, refs...)
+			return err
+		})
 	}
 	if len(children) > 0 {
 		refs := sorted(children)
@@ -684,6 +685,23 @@ func (s *Survey) recordedDigests() []Digest {
 		list = append(list, s.Record.Last.landed().Digest)
 	}
 	return slices.DeleteFunc(list, func(d Digest) bool { return d == "" })
+}
+
+// recordedCommits are the commit tags by which the record knows images that this survey is about. A registry that is not ECR
+// does not tell which tags an image has: it must be asked for them by name, or an undo would not know what it brings back.
+func (s *Survey) recordedCommits() []string {
+	last := s.Record.Last
+	if last == nil {
+		return nil
+	}
+	about := append(s.recordedDigests(), s.TagNow.Digest)
+	set := map[string]bool{}
+	for _, t := range []Target{last.From, last.To, last.landed()} {
+		if t.Commit != "" && s.seen[t.Digest].Commit() == "" && slices.Contains(about, t.Digest) {
+			set[string(t.Commit)] = true
+		}
+	}
+	return sorted(set)
 }
 
 func sorted(set map[string]bool) []string {

@@ -148,24 +148,29 @@ func (a *API) rolledOut(ctx context.Context, resource, namespace, name string) e
 			return false, err
 		}
 		last = o
-		n := func(field string) int { return num(o, "status", field) }
-		if n("observedGeneration") < num(o, "metadata", "generation") {
-			return false, nil
-		}
-		want := num(o, "spec", "replicas")
-		switch resource {
-		case "deployments":
-			return n("updatedReplicas") == want && n("replicas") == want && n("availableReplicas") == want, nil
-		case "statefulsets":
-			return n("updatedReplicas") == want && n("readyReplicas") == want && str(o, "status", "currentRevision") == str(o, "status", "updateRevision"), nil
-		}
-		want = n("desiredNumberScheduled")
-		return want > 0 && n("updatedNumberScheduled") == want && n("numberAvailable") == want, nil
+		return atRest(resource, o), nil
 	})
 	if err != nil {
 		return fmt.Errorf("%s/%s is not rolled out: %w; its status: %v", resource, name, err, last["status"])
 	}
 	return nil
+}
+
+// atRest tells whether a workload runs its present template everywhere.
+func atRest(resource string, o object) bool {
+	n := func(field string) int { return num(o, "status", field) }
+	if n("observedGeneration") < num(o, "metadata", "generation") {
+		return false
+	}
+	want := num(o, "spec", "replicas")
+	switch resource {
+	case "deployments":
+		return n("updatedReplicas") == want && n("replicas") == want && n("availableReplicas") == want
+	case "statefulsets":
+		return n("updatedReplicas") == want && n("readyReplicas") == want && str(o, "status", "currentRevision") == str(o, "status", "updateRevision")
+	}
+	want = n("desiredNumberScheduled")
+	return want > 0 && n("updatedNumberScheduled") == want && n("numberAvailable") == want
 }
 
 // until asks again and again until cond holds or ctx ends.

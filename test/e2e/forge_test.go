@@ -43,7 +43,7 @@ type forge struct {
 	webhook    atomic.Bool // whether a merge starts the deploy job
 	breaks     atomic.Bool // whether builds fail
 	restarts   []string    // what the deploy job restarts: deployments/payments
-	tools      string      // directory with git, gh and rollback
+	tools      string      // directory with gh and the other tools
 	gh         string      // directory with the configuration of gh
 
 	mu     sync.Mutex
@@ -276,22 +276,13 @@ func TestForge(t *testing.T) {
 	for _, sc := range forgeScenarios {
 		t.Run(sc.Name, func(t *testing.T) {
 			t.Parallel()
-			tools := codeTools(t)
 			var forges []*forge
 			for _, start := range worlds {
 				f := newForge(t, start, sc.Options)
-				f.socket(t)
-				f.tools = tools
+				f.equip(t)
 				forges = append(forges, f)
 			}
-			if sc.both(t, forges[0], forges[1]); t.Failed() {
-				return
-			}
-			var all sync.WaitGroup
-			for _, f := range forges {
-				all.Go(func() { f.reviewed(t) })
-			}
-			all.Wait()
+			sc.both(t, forges[0], forges[1])
 		})
 	}
 }

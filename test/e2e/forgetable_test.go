@@ -282,7 +282,8 @@ var forgeScenarios = []Scenario{
 			{Args: byTag},
 			{Before: deployed(1), Args: on("status")},
 		},
-		Want: map[string]string{"pulls[5].state": "merged by rollback-bot", "builds[1]": "pushed <commit merge of 5>: SUCCESS"},
+		Manual: "tag payments $good; restart deployment/payments; wait_for deployment/payments; revert $good..$bad",
+		Want:   map[string]string{"pulls[5].state": "merged by rollback-bot", "builds[1]": "pushed <commit merge of 5>: SUCCESS"},
 	},
 	{
 		Name: "a revert that merges by itself", Seed: coded, Options: Options{Config: itself},

@@ -44,24 +44,18 @@ var findGH = sync.OnceValues(func() (string, error) {
 	return exec.LookPath("gh")
 })
 
-// codeTools is a directory that has gh and rollback under their own names. git is on PATH: the loopback GitHub runs on it.
-func codeTools(t *testing.T) string {
+// equip gives the one who is on call gh beside the other tools. git is on PATH: the loopback GitHub runs on it.
+func (f *forge) equip(t *testing.T) {
 	t.Helper()
-	dir := t.TempDir()
 	gh, err := findGH()
 	if err != nil {
 		t.Fatal(err)
 	}
-	program, err := filepath.Abs(rollbackBinary)
-	if err != nil {
+	f.tools = toolPath(t)
+	if err := os.Symlink(gh, filepath.Join(f.tools, "gh")); err != nil {
 		t.Fatal(err)
 	}
-	for name, path := range map[string]string{"gh": gh, "rollback": program} {
-		if err := os.Symlink(path, filepath.Join(dir, name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
+	f.socket(t)
 }
 
 // socket serves GitHub where gh looks for github.com when its configuration names a socket.

@@ -36,6 +36,9 @@ type Scenario struct {
 	Want map[string]string
 	// Differ are the fields in which the real world may differ.
 	Differ []Difference
+	// Manual is what is typed today in place of the steps, after what is done before them; "" derives it from where they led.
+	// NoManual says why there is nothing to type that leads to the same end.
+	Manual, NoManual string
 }
 
 // Step is one command, and what somebody else does before it.
@@ -59,8 +62,11 @@ type Stage struct {
 	releases map[string]*Release // by name
 	repos    []string
 	done     []outcome
-	broken   func(error) // tells the test of a failure in another goroutine
+	latest   []map[string]string // what the moving tag of each repository named before the steps, and after each
+	broken   func(error)         // tells the test of a failure in another goroutine
 	running  atomic.Pointer[os.Process]
+	others   atomic.Bool // whether somebody else did something while a step was running
+	byHand   bool        // the steps are done by hand: nothing has a record
 	mu       sync.Mutex
 	journals []string // paths, in the order in which they were begun
 	result   string   // path of the result file that the program is to leave, "" for none
@@ -283,6 +289,7 @@ func (sc Scenario) play(t *testing.T, w World) *Stage {
 		t.Fatalf("%s: seed: %v", w.Name(), err)
 	}
 	seeded := time.Since(begun)
+	s.latest = append(s.latest, s.latestTags())
 	for i, step := range sc.Steps {
 		if !step.SameRights {
 			command, how := step.role()
@@ -302,6 +309,11 @@ func (sc Scenario) play(t *testing.T, w World) *Stage {
 				t.Fatalf("%s: step %d: %v", w.Name(), i, err)
 			}
 		}
+		before, err := s.objects(ctx)
+		if err != nil {
+			t.Fatalf("%s: before step %d: %v", w.Name(), i, err)
+		}
+		s.others.Store(false)
 		at := time.Now()
 		s.result = filepath.Join(w.Dir(), fmt.Sprintf("result-%d", i))
 		r, err := s.rollback(ctx, args...)
@@ -314,6 +326,10 @@ func (sc Scenario) play(t *testing.T, w World) *Stage {
 		}
 		s.done = append(s.done, r)
 		t.Logf("%s: rollback %s: exit %d after %s", w.Name(), strings.Join(args, " "), r.exit, time.Since(at).Round(time.Millisecond))
+		s.latest = append(s.latest, s.latestTags())
+		if err := s.untouched(ctx, before); err != nil {
+			t.Errorf("%s: rollback %s: exit %d: %v", w.Name(), strings.Join(args, " "), r.exit, err)
+		}
 		if r.exit != step.Exit {
 			t.Errorf("%s: rollback %s: exit %d, want %d\n%s%s", w.Name(), strings.Join(args, " "), r.exit, step.Exit, r.stdout, r.stderr)
 		}
@@ -395,6 +411,16 @@ func (sc Scenario) both(t *testing.T, loopback, real World) {
 		unused(t, traces[0], traces[1], sc.Differ)
 		t.Logf("%d fields are the same", len(traces[0]))
 	}
+	if t.Failed() {
+		return
+	}
+	each(func(i int) {
+		stages[i].agree(ctx, t)
+		if f, ok := worlds[i].(*forge); ok {
+			f.reviewed(t)
+		}
+	})
+	sc.manually(t, stages[1], runbook(sc.Options))
 }
 
 // unwanted tells which fields are not as the scenario wants them.

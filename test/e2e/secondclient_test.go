@@ -1,255 +1,272 @@
 package e2e
 
-// Second clients: what is typed today leaves the same end state as the program, object by object, and reads in it what the
-// program says of it.
+// Second clients: after each scenario, in both worlds, kubectl, crane and the AWS CLI read what is there, and `rollback status`
+// must tell the same.
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
 
-// restartAll is the manual way to let the pods of all three kinds of workload pull the tag again, and to wait for them.
-const restartAll = `
-kubectl rollout restart deployment/payments statefulset/payments-worker daemonset/payments-agent
-for w in deployment/payments statefulset/payments-worker daemonset/payments-agent; do
-  kubectl rollout status "$w" --timeout=90s
-done`
+// look has all of them look. $HOST is the registry as it is reached, $REPOS its repositories. Where there is no ECR, aws has
+// nothing to look at.
+const look = `
+rollback status --environment prod --tags --json >told.json
+kubectl get deployments,statefulsets,daemonsets,pods,configmaps --output json >objects.json
+for repo in $REPOS; do
+  for tag in $(crane ls "$HOST/$repo"); do
+    printf '%s:%s\t%s\n' "$repo" "$tag" "$(crane digest "$HOST/$repo:$tag")"
+  done
+done >craned
+if [ -z "${AWS_ACCESS_KEY_ID:-}" ]; then exec cp craned awsed; fi
+for repo in $REPOS; do
+  aws ecr list-images --repository-name "$repo" --filter tagStatus=TAGGED --query 'imageIds[].[imageTag,imageDigest]' --output text >listed
+  sed "s|^|$repo:|" listed
+done >awsed`
 
-// way leads from one image to another. $TO is the commit of the image that is to run, $HOST the registry as it is reached.
-type way struct{ name, back, again string }
-
-// programWay is ours; the others are those of the runbooks that people have.
-var programWay = way{
-	"rollback",
-	`rollback run --service payments --environment prod --reason amounts --yes`,
-	`rollback undo --service payments --environment prod --reason "false alarm" --yes`,
+// statusOf is what status tells of a service. A field that it gets one day must be here as well.
+type statusOf struct {
+	Service, Namespace string
+	Running            []statusImage
+	Desired, Ready     int
+	Since              time.Time
+	Workloads          []string
+	Tag, TagDigest     string
+	Last, Lock, Freeze any
+	Owed, Needless     []object
+	FollowUp           object
 }
 
-const (
-	awsTag = `
-manifest=$(aws ecr batch-get-image --repository-name payments --image-ids imageTag="$TO" \
-  --accepted-media-types application/vnd.oci.image.index.v1+json application/vnd.oci.image.manifest.v1+json \
-  --query 'images[0].imageManifest' --output text)
-aws ecr put-image --repository-name payments --image-tag latest --image-manifest "$manifest"`
-	craneLogin = `
-aws ecr get-login-password | crane auth login "$HOST" --username AWS --password-stdin 2>/dev/null`
-	craneTag = `
-crane tag "$HOST/payments:$TO" latest`
-)
+type statusImage struct {
+	Digest, Commit string
+	Pods, Ready    int
+}
 
+// agree holds what status tells against what the others read. Pods that crash change again and again, so all look until they
+// have seen the same.
+func (s *Stage) agree(ctx context.Context, t *testing.T) {
+	ctx, cancel := context.WithTimeout(ctx, bound/6)
+	defer cancel()
+	s.world.Cluster().Clear()
+	tools := toolPath(t)
+	begun, looks, diff := time.Now(), 0, ""
+	err := until(ctx, func() (bool, error) {
+		now, err := s.disagree(ctx, tools)
+		if err == nil {
+			looks, diff = looks+1, now
+		}
+		return diff == "", err
+	})
+	switch {
+	case diff != "":
+		t.Errorf("%s: what kubectl, crane and aws read (-) and rollback status tells (+) differ:\n%s", s.world.Name(), diff)
+	case err != nil:
+		t.Errorf("%s: second clients: %v", s.world.Name(), err)
+	default:
+		t.Logf("%s: kubectl, crane, aws and rollback status agree after %d looks, %s", s.world.Name(), looks, time.Since(begun).Round(time.Millisecond))
+	}
+}
+
+// disagree has all of them look, and tells how they differ; "" if they do not.
+func (s *Stage) disagree(ctx context.Context, tools string) (string, error) {
+	dir := s.world.Dir()
+	if _, err := s.shell(ctx, tools, look, "REPOS="+strings.Join(s.repositories(), " ")); err != nil {
+		return "", err
+	}
+	read := map[string][]byte{}
+	for _, name := range []string{"told.json", "objects.json", "craned", "awsed"} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return "", err
+		}
+		read[name] = text
+	}
+	craned, awsed := tagLines(read["craned"]), tagLines(read["awsed"])
+	if diff := cmp.Diff(awsed, craned); diff != "" {
+		return "tags to aws (-) and crane (+):\n" + diff, nil
+	}
+	var report struct {
+		SchemaVersion   int
+		At, Environment string
+		Cluster         any
+		Services        []statusOf
+		NotRead         []string
+	}
+	d := json.NewDecoder(bytes.NewReader(read["told.json"]))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&report); err != nil {
+		return "", fmt.Errorf("rollback status: %w", err)
+	}
+	if len(report.NotRead) > 0 {
+		return fmt.Sprintf("status could not read %v", report.NotRead), nil
+	}
+	var cluster object
+	if err := json.Unmarshal(read["objects.json"], &cluster); err != nil {
+		return "", fmt.Errorf("kubectl: %w", err)
+	}
+	var seen []statusOf
+	for _, repo := range slices.Sorted(slices.Values(s.repositories())) {
+		if service, ok := s.seen(repo, items(cluster, "items"), craned); ok {
+			seen = append(seen, service)
+		}
+	}
+	for _, service := range report.Services {
+		slices.SortFunc(service.Running, func(a, b statusImage) int { return strings.Compare(a.Digest, b.Digest) })
+		for _, debt := range append(slices.Concat(service.Owed, service.Needless), service.FollowUp) {
+			delete(debt, "next")    // for people
+			delete(debt, "prState") // gh is asked (seenByGH)
+		}
+	}
+	return cmp.Diff(seen, report.Services), nil
+}
+
+// tagLines reads lines of a tag and its digest.
+func tagLines(text []byte) map[string]string {
+	tags := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		tag, digest, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		tags[tag] = digest
+	}
+	return tags
+}
+
+var commitTag = regexp.MustCompile(`^[0-9a-f]{40}$`)
+
+// seen is what status must tell of a service, by the objects that kubectl and the tags that crane has read; false if there is
+// nothing of it.
+func (s *Stage) seen(service string, objects []any, tags map[string]string) (statusOf, bool) {
+	w := s.world
+	see := statusOf{Service: service, Namespace: w.Namespace(), Tag: "latest", TagDigest: tags[service+":latest"]}
+	var record object
+	// uses are the containers of a pod's spec that run an image of the service.
+	uses := func(spec any) []string {
+		var names []string
+		for _, c := range append(items(spec, "initContainers"), items(spec, "containers")...) {
+			if strings.HasPrefix(str(c, "image"), w.Registry().Host()+"/"+service+":") {
+				names = append(names, str(c, "name"))
+			}
+		}
+		return names
+	}
+	running := map[string]*statusImage{}
+	for _, o := range objects {
+		kind, name := str(o, "kind"), str(o, "metadata", "name")
+		owner := ""
+		for _, r := range items(o, "metadata", "ownerReferences") {
+			owner = str(r, "kind")
+		}
+		switch kind {
+		case "ConfigMap":
+			if name == "rollback-"+service {
+				if err := json.Unmarshal([]byte(str(o, "data", "record.json")), &record); err != nil {
+					panic(err)
+				}
+			}
+		case "Pod":
+			names := uses(at(o, "spec"))
+			if phase := str(o, "status", "phase"); len(names) == 0 || owner == "Job" || str(o, "metadata", "deletionTimestamp") != "" || phase == "Succeeded" || phase == "Failed" {
+				continue
+			}
+			digest := ""
+			for _, c := range append(items(o, "status", "initContainerStatuses"), items(o, "status", "containerStatuses")...) {
+				if str(c, "name") == names[0] {
+					_, digest, _ = strings.Cut(str(c, "imageID"), "@")
+				}
+			}
+			if running[digest] == nil {
+				running[digest] = &statusImage{Digest: digest}
+			}
+			running[digest].Pods++
+			if condition(o.(object), "Ready") {
+				running[digest].Ready++
+				see.Ready++
+			}
+			if made, err := time.Parse(time.RFC3339, str(o, "metadata", "creationTimestamp")); err == nil && made.After(see.Since) {
+				see.Since = made
+			}
+		default:
+			if len(uses(at(o, "spec", "template", "spec"))) == 0 || owner != "" {
+				continue
+			}
+			see.Workloads = append(see.Workloads, strings.ToLower(kind)+"/"+name)
+			if see.Desired += num(o, "spec", "replicas"); kind == "DaemonSet" {
+				see.Desired += num(o, "status", "desiredNumberScheduled")
+			}
+		}
+	}
+	slices.Sort(see.Workloads)
+	see.Last, see.Lock, see.Freeze = record["last"], record["lock"], record["freeze"]
+	for _, digest := range sorted(running) {
+		for tag, names := range tags {
+			// A registry that is not ECR does not tell which tags an image has; the record does, of its own.
+			known := s.hasECR() || digest == str(see.Last, "to", "digest") || digest == str(see.Last, "from", "digest")
+			if commit, ok := strings.CutPrefix(tag, service+":"); ok && names == digest && known && commitTag.MatchString(commit) {
+				running[digest].Commit = commit
+			}
+		}
+		see.Running = append(see.Running, *running[digest])
+	}
+	see.Owed, see.Needless = s.debts(items(record, "owed"))
+	if len(see.Owed) > 0 {
+		see.FollowUp = see.Owed[0]
+	}
+	return see, record != nil || see.Running != nil || see.Workloads != nil
+}
+
+// hasECR tells whether the world's registry is ECR.
+func (s *Stage) hasECR() bool {
+	return slices.ContainsFunc(s.world.Env(), func(v string) bool { return strings.HasPrefix(v, "AWS_ACCESS_KEY_ID=") })
+}
+
+// host is the registry as the tests reach it.
+func (s *Stage) host() string { return strings.TrimPrefix(s.world.RegistryURL(), "http://") }
+
+// debts are those of a record that still have to be paid, and those that are over and whose pull request is open.
+func (s *Stage) debts(all []any) (owed, needless []object) {
+	open, merged := map[int]bool{}, map[int]bool{}
+	if f, ok := s.world.(*forge); ok {
+		for _, p := range f.code.Pulls() {
+			open[p.Number], merged[p.Number] = p.Open, p.Merged
+		}
+	}
+	stands := map[string]bool{} // the debts of these acts
+	for _, d := range all {
+		if str(d, "void") == "" {
+			stands[str(d, "rollback")] = true
+		}
+	}
+	for _, d := range all {
+		switch {
+		case at(d, "done") == true || merged[num(d, "pr")]:
+		case str(d, "void") != "":
+			if open[num(d, "pr")] {
+				needless = append(needless, d.(object))
+			}
+		case !stands[str(d, "replacedBy")]: // nothing replaces it
+			owed = append(owed, d.(object))
+		}
+	}
+	return owed, needless
+}
+
+// TestSecondClients has crane move the tag at ECR, where the other scenarios have the AWS CLI do it.
 func TestSecondClients(t *testing.T) {
 	t.Parallel()
-	sameEnds(t, Options{}, programWay, way{"aws and kubectl", awsTag + restartAll, awsTag + restartAll},
-		way{"crane and kubectl", craneLogin + craneTag + restartAll, craneLogin + craneTag + restartAll})
-}
-
-func TestSecondClientsOCI(t *testing.T) {
-	t.Parallel()
-	sameEnds(t, open, programWay, way{"crane and kubectl", craneTag + restartAll, craneTag + restartAll})
-}
-
-// sameEnds goes back and again in each way, in a world each, and compares where they end.
-func sameEnds(t *testing.T, o Options, ways ...way) {
-	t.Helper()
-	bin := toolPath(t)
-	ends := make([][]Trace, len(ways)) // after the way back, and after that again
-	var all sync.WaitGroup
-	for i, way := range ways {
-		w := newReal(t, o)
-		all.Go(func() {
-			ctx, cancel := context.WithTimeout(t.Context(), bound)
-			defer cancel()
-			s := &Stage{world: w, releases: map[string]*Release{}}
-			if err := s.grant(ctx, "run"); err != nil {
-				t.Errorf("%s: %v", way.name, err)
-				return
-			}
-			if err := payments("Deployment", "StatefulSet", "DaemonSet")(ctx, s); err != nil {
-				t.Errorf("%s: seed: %v", way.name, err)
-				return
-			}
-			host := "HOST=" + strings.TrimPrefix(w.RegistryURL(), "http://")
-			for _, step := range []struct{ script, to string }{{way.back, "good"}, {way.again, "bad"}} {
-				if err := nextSecond(ctx); err != nil {
-					t.Errorf("%s: %v", way.name, err)
-					return
-				}
-				if _, err := shell(ctx, w, bin, w.Dir(), step.script, "TO="+s.releases[step.to].Commit, host); err != nil {
-					t.Errorf("%s: %v", way.name, err)
-					return
-				}
-				end, err := s.end(ctx)
-				if err != nil {
-					t.Errorf("%s: %v", way.name, err)
-					return
-				}
-				ends[i] = append(ends[i], end)
-				agree(ctx, t, s, bin, host, i == 0)
-			}
-			for _, v := range w.Registry().Violations() {
-				t.Errorf("%s: %s", way.name, v)
-			}
-		})
-	}
-	all.Wait()
-	if t.Failed() {
-		return
-	}
-	for i, way := range ways[1:] {
-		for step, what := range []string{"back", "again"} {
-			if diff := cmp.Diff(ends[i+1][step], ends[0][step]); diff != "" {
-				t.Errorf("%s: the end state differs between %s (-) and rollback (+):\n%s", what, way.name, diff)
-			}
-		}
-	}
-	t.Logf("%d fields of the end state are the same in %d ways, back and again", len(ends[0][0]), len(ways))
-}
-
-// nextSecond waits for the wall clock's next second: kubectl stamps a restart to the second, and refuses a second one in it.
-func nextSecond(ctx context.Context) error {
-	now := time.Now().Unix()
-	return until(ctx, func() (bool, error) { return time.Now().Unix() != now, nil })
-}
-
-// end is the state of the world, object by object, but for what only we leave: the tag that keeps the outgoing image, our
-// record, our stamp in the pod template; and for kubectl's own restart annotation.
-func (s *Stage) end(ctx context.Context) (Trace, error) {
-	t := Trace{}
-	for _, repo := range s.repositories() {
-		for tag, digest := range s.world.Registry().Tags(repo) {
-			body, mediaType, err := s.world.(*real).store.Manifest(repo, digest)
-			if err != nil {
-				return nil, err
-			}
-			t["manifests."+repo+"."+digest] = mediaType + " " + string(body)
-			if !strings.HasPrefix(tag, "rollback-") {
-				t["tags."+repo+"."+tag] = digest
-			}
-		}
-	}
-	for _, kind := range []string{"Deployment", "StatefulSet", "DaemonSet"} {
-		list, err := s.world.API().list(ctx, plural(kind), s.world.Namespace(), "")
-		if err != nil {
-			return nil, err
-		}
-		for _, o := range list {
-			name := kind + "/" + str(o, "metadata", "name")
-			if err := s.world.API().rolledOut(ctx, plural(kind), s.world.Namespace(), str(o, "metadata", "name")); err != nil {
-				return nil, err
-			}
-			annotations := mapOf(o, "spec", "template", "metadata", "annotations")
-			before := len(annotations)
-			maps.DeleteFunc(annotations, func(k string, _ any) bool {
-				return k == "kubectl.kubernetes.io/restartedAt" || strings.HasPrefix(k, "rollback-tools.github.io/")
-			})
-			if before == 0 {
-				return nil, fmt.Errorf("%s was not restarted", name)
-			}
-			if len(annotations) == 0 {
-				delete(mapOf(o, "spec", "template", "metadata"), "annotations")
-			}
-			spec, err := json.MarshalIndent(o["spec"], "", " ")
-			if err != nil {
-				return nil, err
-			}
-			t["workloads."+name] = s.mask(string(spec))
-			t["generation."+name] = fmt.Sprint(num(o, "metadata", "generation"))
-		}
-	}
-	// Pods that are about to end may still be there.
-	return t, until(ctx, func() (bool, error) {
-		maps.DeleteFunc(t, func(k, _ string) bool { return strings.HasPrefix(k, "pods.") })
-		if err := s.tracePods(ctx, t); err != nil {
-			return false, err
-		}
-		pods := 0
-		for k := range t {
-			if strings.HasPrefix(k, "pods.") {
-				pods++
-			}
-		}
-		return pods == 3, nil // one line for each workload: all pods of it are alike
-	})
-}
-
-// agree holds what kubectl, crane and the AWS CLI read against `rollback status --json`.
-func agree(ctx context.Context, t *testing.T, s *Stage, bin, host string, recorded bool) {
-	t.Helper()
-	w := s.world
-	read := func(script string, into any) bool {
-		out, err := shell(ctx, w, bin, w.Dir(), script, host)
-		if err == nil {
-			if text, ok := into.(*string); ok {
-				*text = strings.TrimSpace(out)
-				return true
-			}
-			err = json.Unmarshal([]byte(out), into)
-		}
-		if err != nil {
-			t.Errorf("%s: %v", script, err)
-		}
-		return err == nil
-	}
-	var status struct{ Services []object }
-	var pods, record object
-	var craned, craneTags string
-	login := craneLogin
-	if w.(*real).registry == nil {
-		login = ""
-	}
-	if !read("rollback status --service payments --environment prod --json", &status) ||
-		!read("kubectl get pods --output json", &pods) ||
-		!read(login+"\ncrane digest \"$HOST/payments:latest\"", &craned) ||
-		!read(`crane ls "$HOST/payments"`, &craneTags) {
-		return
-	}
-	awsed := craned // where there is no ECR
-	if login != "" && !read("aws ecr describe-images --repository-name payments --image-ids imageTag=latest --query 'imageDetails[0].imageDigest' --output text", &awsed) {
-		return
-	}
-	if len(status.Services) != 1 {
-		t.Errorf("status names %d services, want 1", len(status.Services))
-		return
-	}
-	ours := status.Services[0]
-	if tag := str(ours, "tagDigest"); tag == "" || craned != tag || awsed != tag {
-		t.Errorf("latest is %s to rollback, %s to crane, %s to aws", tag, craned, awsed)
-	}
-	running := map[string]int{}
-	for _, r := range items(ours, "running") {
-		running[str(r, "digest")] = num(r, "pods")
-	}
-	seen := map[string]int{}
-	for _, p := range items(pods, "items") {
-		if str(p, "metadata", "deletionTimestamp") == "" {
-			_, digest, _ := strings.Cut(str(items(p, "status", "containerStatuses")[0], "imageID"), "@")
-			seen[digest]++
-		}
-	}
-	if diff := cmp.Diff(seen, running); diff != "" {
-		t.Errorf("pods by digest differ between kubectl (-) and rollback status (+):\n%s", diff)
-	}
-	if !recorded {
-		return
-	}
-	if !read(`kubectl get configmap rollback-payments --output jsonpath='{.data.record\.json}'`, &record) {
-		return
-	}
-	if diff := cmp.Diff(record["last"], ours["last"]); diff != "" || record["last"] == nil {
-		t.Errorf("the last rollback differs between kubectl (-) and rollback status (+):\n%s", diff)
-	}
-	for _, k := range items(record, "last", "kept") {
-		if tags := strings.Fields(craneTags); !slices.Contains(tags, k.(string)) {
-			t.Errorf("the record says that %s was kept; crane sees %v", k, tags)
-		}
-	}
+	sc := Scenario{Seed: payments("Deployment", "StatefulSet", "DaemonSet"), Steps: []Step{
+		{Args: on("run", "--reason", "amounts", "--yes")},
+		{Args: on("undo", "--reason", "false alarm", "--yes")},
+	}}
+	s := sc.play(t, newReal(t, sc.Options))
+	sc.manually(t, s, craneLogin+craneTag+restart)
 }

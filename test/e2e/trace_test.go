@@ -246,15 +246,15 @@ var masks = []struct {
 	by string
 }{
 	// Names that whoever makes the object chooses at random, or that stand for where a world is.
-	{regexp.MustCompile(`e2e-\d+`), "prod"}, // the namespace
+	{regexp.MustCompile(`\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b`), "UID"},
+	{regexp.MustCompile(`e2e-\d+`), "prod"}, // the namespace; a UID can have that in it
 	{regexp.MustCompile(`\bnode-[abc]\b`), "NODE"},
 	{regexp.MustCompile(`\b\d{8}t\d{6}z-[0-9a-f]{4}\b`), "RUN"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "127.0.0.1:PORT"},
 	{regexp.MustCompile(`stream ID \d+`), "stream ID N"}, // how many requests were made before on a connection
-	{regexp.MustCompile(`\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b`), "UID"},
-	{regexp.MustCompile(`\b(payments|web)(-[0-9a-z]{7,10})-[0-9a-z]{5}(_|\b)`), "$1-HASH-POD$3"},
+	{regexp.MustCompile(`\b(payments|web)(-(?:[0-9a-z]{7,10}|[bcdfghjklmnpqrstvwxz2456789]{5,6}))-[0-9a-z]{5}(_|\b)`), "$1-HASH-POD$3"},
 	{regexp.MustCompile(`\b(payments-agent)-[0-9a-z]{5}\b`), "$1-POD"},
-	{regexp.MustCompile(`\b(payments|web)-[bcdfghjklmnpqrstvwxz2456789]{7,10}\b`), "$1-HASH"}, // the alphabet of Kubernetes' rand.SafeEncodeString
+	{regexp.MustCompile(`\b(payments|web)-[bcdfghjklmnpqrstvwxz2456789]{5,10}\b`), "$1-HASH"}, // the alphabet of Kubernetes' rand.SafeEncodeString
 	{regexp.MustCompile(`/\d+@UID/\d+/\d+`), "/PROCESS"},                                      // who holds the lock
 
 	// Moments; spans masks how long ago they are.
