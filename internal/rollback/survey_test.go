@@ -461,3 +461,16 @@ func TestForeseenInTime(t *testing.T) {
 		})
 	}
 }
+
+// A registry that does not tell which tags an image has is asked for the commits that the record knows.
+func TestUndoKnowsCommits(t *testing.T) {
+	in(t, func(t *testing.T, w *world) {
+		w.plain = true
+		mustRun(t, w.process("ann"), Request{Act: ActRun, To: Previous})
+		mustRun(t, w.process("ann"), Request{Act: ActUndo})
+		last := w.stored().Last
+		if last.From.Commit != Commit(commitOf('c')) || last.To.Commit != Commit(commitOf('d')) {
+			t.Errorf("the undo leads from %q to %q", last.From.Commit, last.To.Commit)
+		}
+	})
+}

@@ -19,9 +19,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// look has all of them look. $HOST is the registry as it is reached, $REPOS its repositories. Where there is no ECR, aws has
+// lookAll has all of them look. $HOST is the registry as it is reached, $REPOS its repositories. Where there is no ECR, aws has
 // nothing to look at.
-const look = `
+const lookAll = `
 rollback status --environment prod --tags --json >told.json
 kubectl get deployments,statefulsets,daemonsets,pods,configmaps --output json >objects.json
 for repo in $REPOS; do
@@ -81,7 +81,7 @@ func (s *Stage) agree(ctx context.Context, t *testing.T) {
 // disagree has all of them look, and tells how they differ; "" if they do not.
 func (s *Stage) disagree(ctx context.Context, tools string) (string, error) {
 	dir := s.world.Dir()
-	if _, err := s.shell(ctx, tools, look, "REPOS="+strings.Join(s.repositories(), " ")); err != nil {
+	if _, err := s.shell(ctx, tools, lookAll, "REPOS="+strings.Join(s.repositories(), " ")); err != nil {
 		return "", err
 	}
 	read := map[string][]byte{}
@@ -141,7 +141,10 @@ func tagLines(text []byte) map[string]string {
 	return tags
 }
 
-var commitTag = regexp.MustCompile(`^[0-9a-f]{40}$`)
+var (
+	commitTag = regexp.MustCompile(`^[0-9a-f]{40}$`)
+	digestIn  = regexp.MustCompile(`sha256:[0-9a-f]{64}$`)
+)
 
 // seen is what status must tell of a service, by the objects that kubectl and the tags that crane has read; false if there is
 // nothing of it.
@@ -181,7 +184,7 @@ func (s *Stage) seen(service string, objects []any, tags map[string]string) (sta
 			digest := ""
 			for _, c := range append(items(o, "status", "initContainerStatuses"), items(o, "status", "containerStatuses")...) {
 				if str(c, "name") == names[0] {
-					_, digest, _ = strings.Cut(str(c, "imageID"), "@")
+					digest = digestIn.FindString(str(c, "imageID"))
 				}
 			}
 			if running[digest] == nil {
