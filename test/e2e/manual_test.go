@@ -74,8 +74,8 @@ type act struct {
 	script   string            // or what is typed
 }
 
-// looks tells whether a command only looks.
-func looks(args []string) bool {
+// onlyLooks tells whether a command only looks.
+func onlyLooks(args []string) bool {
 	return slices.Contains([]string{"status", "candidates", "plan", "verify", "doctor", "permissions"}, args[0]) || slices.Contains(args, "--dry-run")
 }
 
@@ -85,7 +85,7 @@ func looks(args []string) bool {
 func (s *Stage) acts() []act {
 	last := -1
 	for i, d := range s.done {
-		if !looks(d.args) {
+		if !onlyLooks(d.args) {
 			last = i
 		}
 	}
@@ -95,7 +95,7 @@ func (s *Stage) acts() []act {
 	var list []act
 	at, old := s.latest[0], map[string]bool{} // old: the pods have not pulled since the tag was moved
 	for i, d := range s.done {
-		if looks(d.args) || d.exit != 0 && (i != last || d.exit != 4) {
+		if onlyLooks(d.args) || d.exit != 0 && (i != last || d.exit != 4) {
 			continue
 		}
 		a := act{after: i, tags: map[string]string{}, succeeds: d.exit == 0}
@@ -451,7 +451,7 @@ func (s *Stage) objects(ctx context.Context) (Trace, error) {
 // not changed: then it may have noted that it tried.
 func (s *Stage) untouched(ctx context.Context, before Trace) error {
 	done := s.done[len(s.done)-1]
-	refused := looks(done.args) || done.exit == 2 || done.exit == 5
+	refused := onlyLooks(done.args) || done.exit == 2 || done.exit == 5
 	if s.others.Load() || !refused && done.exit != 1 {
 		return nil
 	}
