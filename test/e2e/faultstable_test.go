@@ -398,7 +398,7 @@ var faultScenarios = []Scenario{
 		Want: map[string]string{"tags.payments.latest": good, "workloads.Deployment/payments.generation": "6"},
 	},
 	{
-		Name: "the lock is taken half-way, by one who wants another image", Seed: one,
+		Name: "the lock is taken half-way, by one who wants another image", Seed: one, NoManual: "two people roll back to and fro in the same step",
 		Steps: []Step{
 			{Before: theKeep.robbed(on("run", "--to", "{old}", "--reason", "colleague", "--yes")), Args: back, Exit: 5, Says: []string{"the lock of payments/prod"}},
 			{Args: on("status"), Says: []string{"colleague"}},

@@ -79,23 +79,18 @@ func onlyLooks(args []string) bool {
 	return slices.Contains([]string{"status", "candidates", "plan", "verify", "doctor", "permissions"}, args[0]) || slices.Contains(args, "--dry-run")
 }
 
-// acts derives the manual way from where the steps led. Each command that ended well, and the last one also where it did not,
-// moved the tag once and restarted the pods once, whatever was tried before. Where the deploy job has built what was merged,
-// the same is merged by hand.
+// acts derives the manual way from where the steps led. Each command that has changed production, be it that it ended well or
+// not, moved the tag once and restarted the pods once, whatever was tried before; so has a colleague whose rollback was in the
+// way. Where the deploy job has built what was merged, the same is merged by hand.
 func (s *Stage) acts() []act {
-	last := -1
-	for i, d := range s.done {
-		if !onlyLooks(d.args) {
-			last = i
-		}
-	}
 	if f, ok := s.world.(*forge); ok && len(f.deployments()) > 0 {
-		return f.mergesOf(s, last)
+		return f.mergesOf(s, len(s.done)-1)
 	}
 	var list []act
 	at, old := s.latest[0], map[string]bool{} // old: the pods have not pulled since the tag was moved
 	for i, d := range s.done {
-		if onlyLooks(d.args) || d.exit != 0 && (i != last || d.exit != 4) {
+		changed := d.exit == 0 || d.exit == 4 || d.exit == 5 && d.others
+		if onlyLooks(d.args) || !changed {
 			continue
 		}
 		a := act{after: i, tags: map[string]string{}, succeeds: d.exit == 0}
@@ -251,6 +246,8 @@ func (sc Scenario) manually(t *testing.T, s *Stage, functions string) {
 	want, err := s.end(ctx)
 	try("the end of the program's world", err)
 	first := realOf(s.world) // it is over, and its pods may fill the nodes
+	first.find(t)
+	first.lost = ""
 	try("the end of the program's world", control.Client{URL: first.cluster.Control}.EndNamespace(ctx, first.namespace))
 
 	h := &Stage{releases: map[string]*Release{}, byHand: true, broken: func(err error) { t.Errorf("by hand: %v", err) }}
@@ -291,6 +288,8 @@ func (sc Scenario) manually(t *testing.T, s *Stage, functions string) {
 		t.Errorf("by hand: %s", v)
 	}
 	// Controllers and nodes may still be on their way.
+	ctx, stop := context.WithTimeout(ctx, bound/3)
+	defer stop()
 	var diff string
 	err = until(ctx, func() (bool, error) {
 		end, err := h.end(ctx)
@@ -452,7 +451,7 @@ func (s *Stage) objects(ctx context.Context) (Trace, error) {
 func (s *Stage) untouched(ctx context.Context, before Trace) error {
 	done := s.done[len(s.done)-1]
 	refused := onlyLooks(done.args) || done.exit == 2 || done.exit == 5
-	if s.others.Load() || !refused && done.exit != 1 {
+	if done.others || !refused && done.exit != 1 {
 		return nil
 	}
 	after, err := s.objects(ctx)
@@ -460,9 +459,10 @@ func (s *Stage) untouched(ctx context.Context, before Trace) error {
 		return err
 	}
 	noted := regexp.MustCompile(`^(ConfigMap/rollback-|tags\..*:rollback-|pulls|refs|builds)`)
+	rest := before["pods"] != "" && after["pods"] != ""
 	for _, t := range []Trace{before, after} {
 		maps.DeleteFunc(t, func(k, _ string) bool {
-			return !refused && noted.MatchString(k) || before["pods"] == "" && strings.HasPrefix(k, "pods")
+			return !refused && noted.MatchString(k) || !rest && strings.HasPrefix(k, "pods")
 		})
 	}
 	if diff := cmp.Diff(before, after); diff != "" {

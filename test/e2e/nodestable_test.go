@@ -140,7 +140,7 @@ var nodeScenarios = []Scenario{
 		Want: map[string]string{"events.Pod kubelet Normal Killing: Container app failed liveness probe, will be restarted": "seen"},
 	},
 	{
-		Name: "the older image crashes until what it needs is back", Seed: payments("Deployment"),
+		Name: "the older image crashes until what it needs is back", Seed: payments("Deployment"), NoManual: "how many pods have crashed by then is a matter of time",
 		Steps: []Step{
 			{Before: behave("good", control.Behaviour{Crash: true, ExitCode: 2}), Args: byRetag, Exit: 4, Says: []string{"; it ended with exit code 2\n"}},
 			{Before: mendedBy(behave("good", control.Behaviour{})), Args: byRetag},
@@ -274,7 +274,7 @@ var nodeScenarios = []Scenario{
 		Want:  map[string]string{"tags.payments.latest": good, "pods.payments-worker: Running [app " + good + " running ready=true]": "2"},
 	},
 	{
-		Name: "nodes put pods out", Seed: payments("Deployment"),
+		Name: "nodes put pods out", Seed: payments("Deployment"), NoManual: "a pod is put out between two looks of the program",
 		Steps: []Step{
 			{
 				Before: func(ctx context.Context, s *Stage) error {

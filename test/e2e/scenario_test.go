@@ -92,6 +92,7 @@ type outcome struct {
 	exit           int
 	stdout, stderr string
 	result         map[string]string // of the result file, without those that killed programs leave
+	others         bool              // whether somebody else did something meanwhile
 }
 
 func (s *Stage) repositories() []string { return s.repos }
@@ -231,7 +232,7 @@ func (s *Stage) rollback(ctx context.Context, args ...string) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	return outcome{args, c.ProcessState.ExitCode(), stdout.String(), stderr.String(), result}, ctx.Err()
+	return outcome{args, c.ProcessState.ExitCode(), stdout.String(), stderr.String(), result, false}, ctx.Err()
 }
 
 // properties are the key=value lines of a file; none if there is no file.
@@ -324,6 +325,7 @@ func (sc Scenario) play(t *testing.T, w World) *Stage {
 		if err != nil {
 			t.Fatalf("%s: step %d: %v", w.Name(), i, err)
 		}
+		r.others = s.others.Load()
 		s.done = append(s.done, r)
 		t.Logf("%s: rollback %s: exit %d after %s", w.Name(), strings.Join(args, " "), r.exit, time.Since(at).Round(time.Millisecond))
 		s.latest = append(s.latest, s.latestTags())
