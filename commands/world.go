@@ -96,7 +96,7 @@ func (e *Env) recordsOf(cluster *kube.Cluster, s config.Scoped) *record.Records 
 func (e *Env) clusterOf(ctx context.Context, s config.Scoped) (*kube.Cluster, error) {
 	cfg := kube.Config{
 		Kubeconfig: s.Cluster.Kubeconfig, Context: s.Cluster.Context, InCluster: s.Cluster.InCluster,
-		Server: s.Cluster.Server, UID: s.Cluster.UID, Version: e.Version,
+		Server: s.Cluster.Server, UID: s.Cluster.UID, Version: e.Version, CallTimeout: rollback.CallLimit(s.Timeout) / 2, // it is tried twice
 	}
 	if s.Cluster.EKS != "" {
 		access, err := eks.Describe(ctx, eks.Config{
@@ -136,7 +136,7 @@ func (e *Env) registryOf(ctx context.Context, s config.Scoped) (rollback.Registr
 		e.opened.add(registry.Close)
 		return registry, registry, nil
 	}
-	registry, err := ecr.New(ctx, ecr.Config{Account: r.Account, Region: r.Region, Profile: r.Profile, RoleARN: r.Role, ExternalID: r.ExternalID})
+	registry, err := ecr.New(ctx, ecr.Config{Account: r.Account, Region: r.Region, Profile: r.Profile, RoleARN: r.Role, ExternalID: r.ExternalID, Limit: rollback.CallLimit(s.Timeout)})
 	if err != nil {
 		return nil, nil, unreachable(err)
 	}

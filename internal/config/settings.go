@@ -60,7 +60,7 @@ var Settings = complete([]Setting{
 	{Key: "workloads", Type: List, Usage: "workloads to restart, kind/name, instead of those that use the image", Example: "deployment/payments",
 		Environment: true, Service: true, check: checkWorkload, form: `[A-Za-z]+/[a-z0-9.-]+`},
 	{Key: "confirm", Type: Bool, Usage: "ask for the service's name before production is changed", Default: "false", Example: "true"},
-	{Key: "timeout", Type: Duration, Usage: "how long the pods may take to come up", Default: "10m", Example: "15m", check: checkTimeout},
+	{Key: "timeout", Type: Duration, Usage: "how long the pods may take to come up; bounds calls that hang, too (10s to 30s)", Default: "10m", Example: "15m", check: checkTimeout},
 	{Key: "settle", Type: Duration, Usage: "how long the pods must stay ready to count as up", Default: "10s", Example: "30s", check: checkSettle},
 
 	{Key: "registry.kind", Usage: "kind of registry: ecr, or oci for any other", Example: "ecr", Choices: []string{"ecr", "oci"}, check: checkKind},

@@ -3,6 +3,7 @@
 package ecr
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -31,16 +32,18 @@ type Config struct {
 	// take. 0 means 5, 2 s and 10 s.
 	Attempts            int
 	MaxBackoff, Timeout time.Duration
+	// Limit is how long a call may take with all its tries, callLimit at most, of which one that hangs gets half; 0 means callLimit.
+	Limit time.Duration
 }
 
-// callTimeout is how long one call may take with all its tries.
-const callTimeout = 20 * time.Second
+const callLimit = 20 * time.Second
 
 // Registry is one account's registry in one region. It may be used from many goroutines.
 type Registry struct {
 	account, region, host string
 
 	options awsconfig.Options
+	limit   time.Duration
 	aws     operations
 	close   func()
 }
@@ -59,9 +62,10 @@ func New(ctx context.Context, c Config) (*Registry, error) {
 			Err: fmt.Errorf("account %q: want 12 digits", c.Account),
 		}
 	}
+	limit := min(cmp.Or(c.Limit, callLimit), callLimit)
 	o := awsconfig.Options{
 		Region: c.Region, Profile: c.Profile, RoleARN: c.RoleARN, ExternalID: c.ExternalID,
-		Attempts: c.Attempts, MaxBackoff: c.MaxBackoff, Timeout: c.Timeout,
+		Attempts: c.Attempts, MaxBackoff: c.MaxBackoff, Timeout: cmp.Or(c.Timeout, limit/2),
 	}
 	cfg, err := awsconfig.Load(ctx, o)
 	if err != nil {
@@ -69,7 +73,7 @@ func New(ctx context.Context, c Config) (*Registry, error) {
 	}
 	r := &Registry{
 		account: c.Account, region: cfg.Region, host: Host(c.Account, cfg.Region),
-		options: o, aws: operationsOf(ecr.NewFromConfig(cfg), sts.NewFromConfig(cfg)), close: func() {},
+		options: o, limit: limit, aws: operationsOf(ecr.NewFromConfig(cfg), sts.NewFromConfig(cfg)), close: func() {},
 	}
 	if client, ok := cfg.HTTPClient.(*http.Client); ok { // it is, as it follows no redirects
 		r.close = client.CloseIdleConnections
@@ -128,7 +132,7 @@ func (r *Registry) Repository(ctx context.Context, name string) (rollback.Reposi
 		return rollback.Repository{}, r.invalid("repository", name)
 	}
 	out := rollback.Repository{Kind: "ecr", Host: r.host, Name: name, Account: r.account, Region: r.region}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, r.limit)
 	defer cancel()
 
 	var settings *ecr.DescribeRepositoriesOutput

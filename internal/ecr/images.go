@@ -139,7 +139,7 @@ func (r *Registry) describe(ctx context.Context, repository string, ids []types.
 }
 
 func (r *Registry) describeImages(ctx context.Context, repository string, ids []types.ImageIdentifier) ([]types.ImageDetail, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, r.limit)
 	defer cancel()
 	in := &ecr.DescribeImagesInput{RegistryId: &r.account, RepositoryName: &repository, ImageIds: ids, Filter: all()}
 	out, err := r.aws.DescribeImages(ctx, in)
@@ -218,7 +218,7 @@ func (r *Registry) image(repository string, d types.ImageDetail) (rollback.Image
 }
 
 func (r *Registry) batchGetImage(ctx context.Context, repository string, ids []types.ImageIdentifier) (*ecr.BatchGetImageOutput, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, r.limit)
 	defer cancel()
 	out, err := r.aws.BatchGetImage(ctx, &ecr.BatchGetImageInput{
 		RegistryId: &r.account, RepositoryName: &repository, ImageIds: ids, AcceptedMediaTypes: rollback.MediaTypes(),
@@ -325,7 +325,7 @@ func (r *Registry) List(ctx context.Context, repository string) iter.Seq2[[]roll
 }
 
 func (r *Registry) page(ctx context.Context, repository string, token *string) ([]rollback.Image, *string, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, r.limit)
 	defer cancel()
 	out, err := r.aws.DescribeImages(ctx, &ecr.DescribeImagesInput{
 		RegistryId: &r.account, RepositoryName: &repository, Filter: all(), MaxResults: aws.Int32(imagesPerPage), NextToken: token,

@@ -33,6 +33,8 @@ func (r *Registry) Tag(ctx context.Context, repository string, m rollback.Manife
 	if err := m.Check(); err != nil {
 		return false, &rollback.CallError{System: "ecr", Op: "PutImage " + repository + ":" + tag, Kind: rollback.Rejected, Err: err}
 	}
+	ctx, cancel := context.WithTimeout(ctx, r.limit)
+	defer cancel()
 	for attempt := 1; ; attempt++ {
 		out, err := r.putImage(ctx, repository, m, tag)
 		var exists *types.ImageAlreadyExistsException
@@ -80,8 +82,6 @@ func lost(kind rollback.CallKind) bool {
 }
 
 func (r *Registry) putImage(ctx context.Context, repository string, m rollback.Manifest, tag string) (*ecr.PutImageOutput, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
 	return r.aws.PutImage(ctx, &ecr.PutImageInput{
 		RegistryId: &r.account, RepositoryName: &repository, ImageTag: &tag,
 		ImageManifest: aws.String(string(m.Bytes)), ImageManifestMediaType: aws.String(m.MediaType), ImageDigest: aws.String(string(m.Digest)),
@@ -117,7 +117,7 @@ func (r *Registry) pause(ctx context.Context, attempt int, asked time.Duration) 
 		wait = min(wait, r.options.MaxBackoff)
 	}
 	wait = max(wait, asked)
-	if deadline, ok := ctx.Deadline(); wait > callTimeout || ok && time.Until(deadline) < wait {
+	if deadline, ok := ctx.Deadline(); wait > r.limit || ok && time.Until(deadline) < wait {
 		return false
 	}
 	t := time.NewTimer(wait)
@@ -133,7 +133,7 @@ func (r *Registry) pause(ctx context.Context, attempt int, asked time.Duration) 
 // unlock is the command that lets an immutable tag move. ECR replaces the filters as a whole, so those in force are named
 // again; where they cannot be read, the filter alone is named.
 func (r *Registry) unlock(ctx context.Context, repository, tag string) string {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, r.limit)
 	defer cancel()
 	unread := fmt.Sprintf("add the exclusion filter %q to the tag immutability of %s, or deploy by digest", tag, repository)
 	out, err := r.aws.DescribeRepositories(ctx, &ecr.DescribeRepositoriesInput{RegistryId: &r.account, RepositoryNames: []string{repository}})

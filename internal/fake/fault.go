@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -24,7 +25,7 @@ type Fault struct {
 	Header http.Header
 	Body   string        // sent as it is; the system's fake may set a body in the system's own error form
 	Cut    bool          // promise a longer body than is sent, then drop the connection
-	Hang   bool          // answer nothing until the client gives up or the fake is closed
+	Hang   bool          // answer nothing, or with a Status that and the body, and go on until the client gives up or the fake is closed
 	Drop   bool          // close the connection without an answer
 	After  bool          // let the system do the request first, whatever the client does, then fail the answer (a write whose answer is lost)
 	Delay  time.Duration // wait first
@@ -254,7 +255,9 @@ func (s *Switchboard) fire(w *counter, r *http.Request, f *Fault) bool {
 	}
 	switch {
 	case f.Hang:
-		w.status = 0
+		if w.status = f.Status; f.Status != 0 {
+			answer(w, f)
+		}
 		select {
 		case <-client.Done():
 		case <-s.done():
@@ -266,21 +269,23 @@ func (s *Switchboard) fire(w *counter, r *http.Request, f *Fault) bool {
 	case f.Status == 0 && !f.Cut:
 		return false
 	}
-	for k, v := range f.Header {
-		w.Header()[k] = v
-	}
 	if f.Cut {
 		w.Header().Set("Content-Length", fmt.Sprint(len(f.Body)+1000))
 	}
-	w.WriteHeader(max(f.Status, http.StatusOK))
-	_, _ = w.Write([]byte(f.Body))
-	if f.Cut {
-		if fl, ok := w.ResponseWriter.(http.Flusher); ok {
-			fl.Flush()
-		}
+	if answer(w, f); f.Cut {
 		panic(http.ErrAbortHandler)
 	}
 	return true
+}
+
+// answer sends what the fault has of an answer.
+func answer(w *counter, f *Fault) {
+	maps.Copy(w.Header(), f.Header)
+	w.WriteHeader(max(f.Status, http.StatusOK))
+	_, _ = w.Write([]byte(f.Body))
+	if f.Cut || f.Hang {
+		w.Flush()
+	}
 }
 
 // wait sleeps for d unless the request or the fake ends first.

@@ -77,3 +77,24 @@ func TestAfter(t *testing.T) {
 		t.Errorf("done is %q, want %q", done, want)
 	}
 }
+
+// An answer that has begun may hang, too.
+func TestHangsAfterItsBeginning(t *testing.T) {
+	s := &Switchboard{Next: http.NotFoundHandler(), Op: func(r *http.Request) string { return r.URL.Path }}
+	s.Inject(Fault{Status: 200, Body: "begun", Hang: true})
+	web := httptest.NewServer(s)
+	defer web.Close()
+	r, err := http.Get(web.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	begun := make([]byte, len("begun"))
+	if _, err := io.ReadFull(r.Body, begun); err != nil || string(begun) != "begun" {
+		t.Errorf("%q, %v", begun, err)
+	}
+	s.Close()
+	if rest, err := io.ReadAll(r.Body); err == nil || len(rest) > 0 {
+		t.Errorf("it ends with %q, %v", rest, err)
+	}
+}

@@ -131,7 +131,9 @@ func (c *Cluster) failure(ctx context.Context, r request, x *exchange, late bool
 	case ctx.Err() != nil:
 		lost()
 		f.Err = context.Cause(ctx)
-		if !errors.Is(f.Err, ctx.Err()) {
+		if f.Err == context.DeadlineExceeded {
+			f.Err = fmt.Errorf("%s: no answer in time: %w", c.server, f.Err)
+		} else if !errors.Is(f.Err, ctx.Err()) {
 			f.Err = fmt.Errorf("%w: %w", ctx.Err(), f.Err)
 		}
 		return f, false

@@ -93,9 +93,13 @@ const (
 	grace       = 4 * time.Second
 	lookGrace   = time.Second // for a look at what became of a write whose answer was lost
 	recordGrace = 4 * time.Second
-	// recordLimit is how long the outcome may take to be written down: it is proven by then, and somebody waits.
-	recordLimit = 30 * time.Second
 )
+
+// CallLimit is how long one call to an outside system may go unanswered, tries included, where the pods may take so long to
+// come up: as long, but not so short that a slow answer passes for none, and not so long that somebody waits for nothing.
+func CallLimit(rollout time.Duration) time.Duration {
+	return min(max(rollout, 10*time.Second), 30*time.Second)
+}
 
 // complete fills in what was left out.
 func (l Limits) complete() Limits {
@@ -608,6 +612,10 @@ func (r *run) restart(ctx context.Context) (Outcome, string, error) {
 			return nil
 		},
 	}, func(f func() error) error { return f() })
+	if maybeDone(err) && r.restartedAll(ctx, todo, restarted) {
+		r.note("an answer to the restart was lost; every workload has been restarted")
+		err = nil
+	}
 	if slices.Contains(restarted, true) {
 		r.stamped = true
 	}
@@ -638,6 +646,25 @@ func (r *run) restart(ctx context.Context) (Outcome, string, error) {
 	return StepDone, "", nil
 }
 
+// restartedAll looks at what became of the restarts whose answers were lost. What it finds done is noted in restarted; what it
+// does not may still come.
+func (r *run) restartedAll(ctx context.Context, todo []Ref, restarted []bool) bool {
+	ctx, done := acting(ctx, lookGrace)
+	defer done()
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	seen, err := r.World.Cluster.Observe(ctx, todo)
+	if err != nil {
+		return false
+	}
+	for _, o := range seen {
+		if i := slices.Index(todo, o.Workload.Ref); i >= 0 && o.Workload.Stamp == r.entry.Stamp {
+			restarted[i] = true
+		}
+	}
+	return !slices.Contains(restarted, false)
+}
+
 // record writes the outcome and releases the lock.
 func (r *run) record(ctx context.Context) (Outcome, string, error) {
 	if r.World.Records == nil {
@@ -645,7 +672,7 @@ func (r *run) record(ctx context.Context) (Outcome, string, error) {
 	}
 	act, done := acting(ctx, grace)
 	defer done()
-	act, cancel := context.WithTimeout(act, recordLimit)
+	act, cancel := context.WithTimeout(act, CallLimit(r.Limits.Rollout)) // it is proven by now, and somebody waits
 	defer cancel()
 	r.entry.EndedAt = time.Now().UTC()
 	switch {

@@ -834,7 +834,9 @@ func TestLostAnswers(t *testing.T) {
 		{"of the claim, which was not written", []*fault{{op: "Write", do: lostBefore}}, Failed, "nothing was started"},
 		{"of the move", []*fault{{op: "Tag latest", do: lose}}, Done, ""},
 		{"of the move, which was not done", []*fault{{op: "Tag latest", do: lostBefore}}, Unverified, "perhaps changed: the answer to moving :latest was lost; when last read it named " + string(blob(commitOf(d)).Digest.Short())},
-		{"of a restart", []*fault{{op: "Restart", do: lose}}, Unverified, "0 of 1 workload was restarted"},
+		{"of a restart", []*fault{{op: "Restart", do: lose}}, Done, ""},
+		{"of a restart, which was not done", []*fault{{op: "Restart", do: lostBefore}}, Unverified, "0 of 1 workload was restarted"},
+		{"of a restart, and of the look at it", []*fault{{op: "Restart", do: lose}, {op: "Observe", do: refuse, kind: Unreachable}}, Unverified, "0 of 1 workload was restarted"},
 		{"of the last write", []*fault{{op: "Write", do: lose, times: -1}}, Done, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

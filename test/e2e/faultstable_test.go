@@ -53,6 +53,7 @@ var (
 	theRestart    = call{op: "PATCH deployments/payments"}
 	theProgress   = call{op: "GET deployments/payments"} // the first look after the restart, which nothing is known before
 	theLook       = call{op: "LIST pods", skip: 1}       // that of the survey is before
+	theWatches    = call{op: "WATCH *"}
 )
 
 // locks tells whether a record that is written has a lock in it.
@@ -138,10 +139,24 @@ var (
 	lost  = fake.Fault{After: true, Drop: true}
 	drops = fake.Fault{Drop: true}
 	hangs = fake.Fault{Hang: true}
+	// stalls does what is asked for and gives no answer.
+	stalls = fake.Fault{After: true, Hang: true}
+	isHTML = fake.Fault{Status: 200, Header: http.Header{"Content-Type": {"text/html"}}, Body: fake.HTMLPage}
+	isCut  = fake.Fault{Status: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: `{"kind":"Po`, Cut: true}
+	// tooMany asks for a wait that nobody at night sits out.
+	tooMany = fake.Fault{Status: 429, Header: http.Header{"Content-Type": {"application/json"}, "Retry-After": {"600"}}, Body: `{"message":"too many requests"}`}
 )
+
+// events are what a watch answers, after which it stays silent.
+func events(text string) fake.Fault {
+	return fake.Fault{Status: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: text, Hang: true}
+}
 
 // soon bounds a run whose rollout is not to be followed to its end.
 func soon(args []string) []string { return append(slices.Clone(args), "--timeout", "3s") }
+
+// tired bounds a run for somebody who does not wait long for a call that hangs.
+func tired(args []string) []string { return append(slices.Clone(args), "--timeout", "10s") }
 
 // edit changes the record in the cluster.
 func edit(change func(record object)) func(context.Context, *Stage) error {
@@ -447,6 +462,75 @@ var faultScenarios = []Scenario{
 			{Before: up, Args: back},
 		},
 		Want: isBack,
+	},
+	{
+		Name: "answers that are none", Seed: one,
+		Steps: []Step{
+			{Before: theImages.fails(tooMany), Args: back, Exit: 1},
+			{Before: theImages.fails(isHTML), Args: back, Exit: 1},
+			{Before: theImages.fails(isCut), Args: back, Exit: 1},
+			{Before: theLook.after(0).fails(tooMany), Args: back, Exit: 1},
+			{Before: theLook.after(0).fails(isHTML), Args: back, Exit: 1},
+			{Before: theLook.after(0).fails(isCut), Args: back, Exit: 1},
+			{Before: theClaim.fails(tooMany), Args: back, Exit: 1},
+			{Before: theClaim.fails(isHTML), Args: back, Exit: 1},
+			{Before: theClaim.fails(isCut), Args: back, Exit: 1},
+			{Before: theTag.fails(tooMany), Args: back, Exit: 1},
+			{Before: theTag.fails(isHTML), Args: back, Exit: 1},
+			{Before: theTag.fails(isCut), Args: back, Exit: 1},
+			{Before: theRestart.fails(tooMany), Args: back, Exit: 4},
+			{Before: theRestart.fails(isHTML), Args: back, Exit: 4},
+			{Before: theRestart.fails(isCut), Args: back, Exit: 4},
+			wellAgain(back),
+		},
+		Want: isBack,
+	},
+	{
+		Name: "reads that hang", Seed: one,
+		Steps: []Step{
+			{Before: theImages.fails(hangs), Args: tired(back), Exit: 1, Says: []string{"no answer in time"}},
+			{Before: theLook.after(0).fails(hangs), Args: tired(back), Exit: 1, Says: []string{"no answer within 5s"}},
+			{Before: theProgress.fails(hangs), Args: tired(back), Exit: 4, Says: []string{"could not be followed to its end within 10s"}},
+			wellAgain(back),
+		},
+		Want: isBack,
+	},
+	{
+		Name: "writes that hang", Seed: one,
+		Steps: []Step{
+			{Before: theClaim.fails(hangs), Args: tired(back), Exit: 1, Says: []string{"no answer within 5s", "production: not changed"}},
+			{Before: theKeep.fails(hangs), Args: tired(back), Exit: 1, Says: []string{"no answer in time"}},
+			{Before: theTag.fails(hangs), Args: tired(back), Exit: 1, Says: []string{"no answer in time", "production: not changed"}},
+			{Before: theRestart.fails(hangs), Args: tired(back), Exit: 4, Says: []string{"no answer within 5s", "0 of 1 workload was restarted"}},
+			{Before: theOutcome.fails(hangs), Args: tired(back), Exit: 3, Says: []string{"no answer in time", "production: proven"}},
+			wellAgain(back),
+		},
+		Want: isBack,
+	},
+	{
+		Name: "writes that are done and never answered", Seed: one,
+		Steps: []Step{
+			{Before: theClaim.fails(stalls), Args: tired(back)},
+			{Before: theClaimAgain.fails(stalls), Args: tired(undo)},
+			{Before: theKeep.fails(stalls), Args: tired(back)},
+			{Before: theTag.fails(stalls), Args: tired(undo)},
+			{Before: theRestart.fails(stalls), Args: tired(back), Says: []string{"an answer to the restart was lost; every workload has been restarted"}},
+			{Before: theOutcome.fails(stalls), Args: tired(undo)},
+		},
+		Want: map[string]string{"tags.payments.latest": bad, "workloads.Deployment/payments.generation": "7"},
+	},
+	{
+		Name: "nothing can be watched", Seed: one,
+		Steps: []Step{
+			{Before: theWatches.answers(403, "Forbidden"), Args: back},
+			{Before: theWatches.fails(drops), Args: undo},
+			{Before: theWatches.fails(hangs), Args: back},
+			{Before: theWatches.fails(events("")), Args: undo},
+			{Before: theWatches.fails(events(`{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Expired","code":410}}`)), Args: back},
+			{Before: theWatches.fails(isCut), Args: undo},
+			{Before: theWatches.fails(isHTML), Args: back},
+		},
+		Want: map[string]string{"tags.payments.latest": good, "workloads.Deployment/payments.generation": "8"},
 	},
 	{
 		Name: "nothing can be written on this machine", Seed: one,
