@@ -51,6 +51,7 @@ func (k *keeper) claim(ctx context.Context, take func(Record) (Record, error)) e
 			return err
 		}
 		k.mine = rec.Lock.same
+		asked := time.Now()
 		next, err := k.records.Write(ctx, rec, version)
 		if err != nil {
 			if KindOf(err) != Conflict && !maybeDone(err) && ctx.Err() == nil {
@@ -79,7 +80,7 @@ func (k *keeper) claim(ctx context.Context, take func(Record) (Record, error)) e
 			}
 		}
 		k.rec, k.version = rec, next
-		k.holds()
+		k.holds(asked)
 		bg, quit := context.WithCancel(context.Background())
 		k.quit, k.ended = quit, make(chan struct{})
 		go k.beat(bg)
@@ -113,16 +114,17 @@ func (k *keeper) beat(ctx context.Context) {
 		k.rec = Heartbeat(k.rec, time.Now().UTC())
 		k.mu.Unlock()
 		err := k.write(ctx)
+		lost := err != nil && ctx.Err() == nil && ExitOf(err) == Refused
+		if lost {
+			k.stop(err) // before anybody who waits for the write goes on
+		}
 		if tried != nil {
 			close(tried)
 		}
-		if err != nil && ctx.Err() == nil {
-			if ExitOf(err) == Refused {
-				k.stop(err)
-				return
-			}
-			// A write that failed is made up for by the next heartbeat; a lock that nobody else took still stands.
+		if lost {
+			return
 		}
+		// A write that failed otherwise is made up for by the next heartbeat; a lock that nobody else took still stands.
 	}
 }
 
@@ -176,11 +178,11 @@ func (k *keeper) flush(ctx context.Context, change func(*Record)) {
 // trusted is how long a run acts on a lock without asking whether it is still its own.
 const trusted = HeartbeatEvery / 2
 
-// holds notes that the lock was ours a moment ago.
-func (k *keeper) holds() {
+// holds notes that the lock was ours at a time: when the write that proves it was begun, because its answer can be heard much later.
+func (k *keeper) holds(at time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.held = time.Now().Round(0)
+	k.held = at.Round(0)
 }
 
 // age is for how long nobody has seen the lock to be ours.
@@ -255,10 +257,11 @@ func (k *keeper) write(ctx context.Context) error {
 	k.mu.Lock()
 	rec := k.rec
 	k.mu.Unlock()
+	asked := time.Now()
 	version, err := k.records.Write(ctx, rec, k.version)
 	if err == nil {
 		k.version = version
-		k.holds()
+		k.holds(asked)
 		return nil
 	}
 	if KindOf(err) != Conflict {
@@ -283,11 +286,12 @@ func (k *keeper) write(ctx context.Context) error {
 	k.mu.Lock()
 	k.rec.Freeze, k.rec.Owed = rec.Freeze, rec.Owed
 	k.mu.Unlock()
+	asked = time.Now()
 	if version, err = k.records.Write(ctx, rec, version); err != nil {
 		return err
 	}
 	k.version = version
-	k.holds()
+	k.holds(asked)
 	return nil
 }
 
