@@ -39,6 +39,8 @@ type FollowUp struct {
 	ReplacedBy string `json:"replacedBy,omitempty"`
 	// Void is the act that brought back to production what this was to take out of the branch.
 	Void string `json:"void,omitempty"`
+	// Stands is the undo because of which it is not void any more, "" if it never was.
+	Stands string `json:"stands,omitempty"`
 }
 
 // String names the debt in a few words.
@@ -302,16 +304,16 @@ func replacing(list []FollowUp, replaced []FollowUp, by string) {
 	}
 }
 
-// undone is what is owed when an act has been taken back. What it owed is void; what it had replaced or made void stands
-// again; and where its pull request is merged by now, the branch has to be put right the other way round.
+// undone is what is owed when an act has been taken back. What it owed, or what stood again because of it, is void; what it had
+// replaced or made void stands again; and where its pull request is merged by now, the branch has to be put right the other way round.
 func undone(list []FollowUp, id, by string, due time.Time) []FollowUp {
 	var more []FollowUp
 	for i := range list {
 		f := &list[i]
 		switch {
 		case f.Void == id:
-			f.Void = ""
-		case f.Rollback != id:
+			f.Void, f.Stands = "", by
+		case f.Rollback != id && f.Stands != id:
 		case !f.Done:
 			f.Void = by
 		case f.PR != 0:

@@ -94,6 +94,10 @@ func TestSecondRollback(t *testing.T) {
 				}
 				mustRun(t, w.process("ann"), undo) // and the undo of the undo
 				wantOpen(t, w, "undone twice", fmt.Sprintf("revert-pr bbbbbbb..ddddddd #%d due 1h", tt.pr))
+				mustRun(t, w.process("ann"), undo) // which can itself be undone
+				wantOpen(t, w, "undone three times", fmt.Sprintf("revert-pr ccccccc..ddddddd #%d due 1h", first[0].PR))
+				mustRun(t, w.process("ann"), undo)
+				wantOpen(t, w, "undone four times", fmt.Sprintf("revert-pr bbbbbbb..ddddddd #%d due 1h", tt.pr))
 			})
 		})
 	}
@@ -427,4 +431,20 @@ func TestSecondRollbackInterruptedAnywhere(t *testing.T) {
 			}
 		})
 	}}, 4)
+}
+
+// A debt that a step forward makes needless goes and comes with each undo of that step, and of an undo.
+func TestUndoneAgainAndAgain(t *testing.T) {
+	list, last := []FollowUp{{Kind: OwedRevert, Rollback: "back", PR: 10, Void: "forward"}}, "forward"
+	for i, by := range []string{"u1", "u2", "u3", "u4"} {
+		list = undone(list, last, by, epoch)
+		if open := len(Record{Owed: list}.Open()); open != (i+1)%2 {
+			t.Errorf("after %s: %+v", by, list)
+		}
+		last = by
+	}
+	list[0].Void, list[0].Stands, list[0].Done = "", last, true // merged while it stood
+	if list = undone(list, last, "u5", epoch); len(list) != 2 || !list[1].open(list) || list[1].Kind != OwedReland || list[1].Of != 10 {
+		t.Errorf("merged: %+v", list)
+	}
 }
