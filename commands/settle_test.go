@@ -54,3 +54,28 @@ func TestStatusTellsALaterDeploy(t *testing.T) {
 	n.do(call{args: []string{"status", "--environment", "prod"}}).wantExit(t, 0).wantText(t, "! payments: runs sha256:", "something else was deployed since. If that is bad, too: rollback plan --service payments --environment prod")
 	n.do(call{args: scoped("status")}).wantExit(t, 0).wantText(t, "! payments: runs "+later[:7]+" sha256:")
 }
+
+// The pods of a CronJob at work are none of the service's: they end by themselves.
+func TestStatusLeavesOutCronJobs(t *testing.T) {
+	t.Parallel()
+	n := newNight(t, demo.Options{})
+	image := n.Registry.Host() + "/payments:latest"
+	owned := func(o map[string]any, kind, plural, name string) map[string]any {
+		by := n.Cluster.Get(plural, demo.Namespace, name)
+		o["metadata"].(map[string]any)["ownerReferences"] = []any{map[string]any{"apiVersion": "batch/v1", "kind": kind, "name": name, "uid": by["metadata"].(map[string]any)["uid"], "controller": true}}
+		return o
+	}
+	report := demo.CronJob("report", image, "@daily")
+	must(t, n.Cluster.Apply(report))
+	spec := report["spec"].(map[string]any)["jobTemplate"].(map[string]any)["spec"].(map[string]any)
+	spec["suspend"] = true // its pod is made here
+	must(t, n.Cluster.Apply(owned(map[string]any{"apiVersion": "batch/v1", "kind": "Job", "metadata": map[string]any{"name": "report-1", "namespace": demo.Namespace}, "spec": spec}, "CronJob", "cronjobs", "report")))
+	must(t, n.Cluster.Apply(owned(map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "report-1-x", "namespace": demo.Namespace},
+		"spec": map[string]any{"containers": []any{map[string]any{"name": "job", "image": image}}}}, "Job", "jobs", "report-1")))
+	until(t, "the pod of the CronJob", func() bool {
+		status, _ := n.Cluster.Get("pods", demo.Namespace, "report-1-x")["status"].(map[string]any)
+		return status["phase"] == "Running"
+	})
+	n.do(call{args: scoped("status")}).wantExit(t, 0).wantText(t, " 5/5 ")
+	n.do(call{args: scoped("status", "--json")}).wantExit(t, 0).wantText(t, `"pods": 5,`)
+}

@@ -357,7 +357,7 @@ func (e *Env) addInventory(byService map[string]*serviceStatus, file *config.Fil
 		}
 	}
 	for _, p := range inv.Pods {
-		if !p.Live() || p.Owner.Kind == "Job" {
+		if !p.Live() || p.Owner.Kind == "Job" || p.Owner.Kind == "CronJob" {
 			continue
 		}
 		seen := map[string]bool{}
