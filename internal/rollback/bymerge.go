@@ -433,7 +433,9 @@ func (r *run) deployed(ctx context.Context) (Outcome, string, error) {
 	dog := watchdog{patience: r.Limits.Patience}
 	missing := ""
 	var where []string
+	var last []Observation
 	err := r.watch(ctx, vigil{deadline: time.Now().Add(r.Limits.Rollout)}, func(obs []Observation, now time.Time) (bool, error) {
+		last = obs
 		r.prove(obs)
 		r.tellSilent(obs, now)
 		where = nil
@@ -481,7 +483,7 @@ func (r *run) deployed(ctx context.Context) (Outcome, string, error) {
 	})
 	if errors.Is(err, errDeadline) {
 		e := &Error{Exit: Unverified, What: fmt.Sprintf("the pods do not run the new image after %s: %s", Span(r.Limits.Rollout), missing), Err: quiet{err},
-			Next: []string{"look at the deploy job; if it restarts nothing: rollback restart " + r.plan.Scope.flags()}}
+			Next: append(nodeRemedy(last), "look at the deploy job; if it restarts nothing: rollback restart "+r.plan.Scope.flags())}
 		if err != errDeadline { // the cluster went silent: what was seen last is old
 			e.What, e.Err = fmt.Sprintf("the rollout could not be followed to its end within %s", Span(r.Limits.Rollout)), err
 			if missing != "" {

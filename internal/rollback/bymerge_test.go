@@ -693,6 +693,7 @@ func TestByMergeRollout(t *testing.T) {
 		{"pull", func(w *world, _ *forge) { w.behaviour[blob(string(mergeCommit(10))).Digest] = pullFails }, Unverified, []string{"ImagePullBackOff", "cannot pull the image"}, 30 * time.Second},
 		{"no room", func(w *world, _ *forge) { w.behaviour[blob(string(mergeCommit(10))).Digest] = unplaceable }, Unverified, []string{"Unschedulable", "make room"}, 3 * time.Minute},
 		{"never ready", func(w *world, _ *forge) { w.behaviour[blob(string(mergeCommit(10))).Digest] = neverReady }, Unverified, []string{"do not run the new image after 10m", "1 of 3 pods run the new image"}, 11 * time.Minute},
+		{"a node is lost", func(w *world, _ *forge) { w.behaviour[blob(string(mergeCommit(10))).Digest] = losesNode }, Unverified, []string{"do not run the new image after 10m", "kubectl delete node node-b", restart}, 11 * time.Minute},
 		{"the cluster is lost", func(w *world, _ *forge) {
 			w.before = func(p *process, op string) {
 				if op == "journal step.intent rollout" {

@@ -201,7 +201,7 @@ func (k *keeper) sure(ctx context.Context) error {
 	}
 	k.flush(ctx, func(*Record) {})
 	if age := k.age(); ctx.Err() == nil && age >= LockExpiry {
-		return &Error{Exit: Failed, What: fmt.Sprintf("the lock of %s could not be renewed for %s: somebody else may be at work by now", k.scope, Span(age)),
+		return &Error{Exit: Failed, Err: quiet{errLockOld}, What: fmt.Sprintf("the lock of %s could not be renewed for %s: somebody else may be at work by now", k.scope, Span(age)),
 			Next: []string{"to see who is at work: rollback status " + k.scope.flags()}}
 	}
 	return ctx.Err()
@@ -311,6 +311,9 @@ func lostLock(scope Scope, l *Lock) error {
 
 // errLockLost is what a run ends with whose lock somebody else took.
 var errLockLost = errors.New("lock lost")
+
+// errLockOld is what a run ends with that cannot find out whether somebody else took its lock.
+var errLockOld = errors.New("lock not renewed")
 
 // written tells whether what is stored is our own last word, after a write whose answer was lost.
 func written(ours, theirs Record) bool {

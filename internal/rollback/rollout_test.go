@@ -225,6 +225,8 @@ func TestStuckMeans(t *testing.T) {
 		"its liveness probe":                       {Reason: "CrashLoopBackOff", Ended: "Error", Exit: 137},
 		"the target itself ends":                   {Reason: "CrashLoopBackOff", Ended: "Error", Exit: 1},
 		"no longer has the image":                  {Reason: "ErrImageNeverPull"},
+		"in the pod template is none":              {Reason: "InvalidImageName"},
+		"signature of the image":                   {Reason: "SignatureValidationFailed"},
 		"cannot reach the registry":                {Reason: "ImagePullBackOff", Message: "dial tcp: i/o timeout"},
 		"or that is down":                          {Reason: "RegistryUnavailable"},
 		"turns the node away":                      {Reason: "ImagePullBackOff", Message: "pull access denied, repository does not exist or may require authorization: authorization failed: no basic auth credentials"},

@@ -163,6 +163,7 @@ type run struct {
 	hints     <-chan struct{} // that something changed in the cluster; nil before anybody waits
 	sight     *sight          // what ended the rollout
 	silent    map[string]bool // what was told of pods whose nodes do not answer
+	unended   []string        // pods that were to go and may still run, when it was proven
 	started   time.Time
 }
 
@@ -805,10 +806,11 @@ func (r *run) end(ctx context.Context, step Step, err error) (*Result, error) {
 		}
 		if !errors.Is(err, errLockLost) {
 			res.Next = append(res.Next, r.nextFailed(step, res.Exit)...)
-		} else if res.Production == NotChanged { // it is for whoever has the lock to go on, and to tell what that one has changed
-			res.Production = "not changed by this command"
-		} else if r.done(StepVerify) {
+		} else if r.done(StepVerify) { // it is for whoever has the lock to go on
 			res.Production += " when this command looked; somebody else has been at work since"
+		}
+		if res.Production == NotChanged && (errors.Is(err, errLockLost) || errors.Is(err, errLockOld)) { // somebody else may have changed it
+			res.Production = "not changed by this command"
 		}
 	}
 	if logErr := r.log(Event{Type: "run.finished", Text: res.Outcome, Data: map[string]any{"exit": int(res.Exit), "production": res.Production}}); logErr != nil {
@@ -861,7 +863,11 @@ func (r *run) productionDone() string {
 	case ActRestart:
 		return "rolled out; the digests were not compared"
 	}
-	return "proven: every pod runs " + r.survey.Target.Digest.Short()
+	text := "proven: every pod runs " + r.survey.Target.Digest.Short()
+	if len(r.unended) > 0 {
+		text += ", except perhaps what was to go and is still there: " + strings.Join(r.unended, ", ")
+	}
+	return text
 }
 
 func (r *run) nextDone() []string {

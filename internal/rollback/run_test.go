@@ -662,6 +662,18 @@ func TestStolenLock(t *testing.T) {
 	})
 }
 
+// What is proven is proven of the pods that count; one that its node does not end may still run what it ran.
+func TestProvenButForOne(t *testing.T) {
+	in(t, func(t *testing.T, w *world) {
+		w.workloads[0].stay = []Pod{{Name: "payments-0", Node: "node-b", Owner: w.workloads[0].Ref, Terminating: true, Lost: true, Phase: "Running"}}
+		p := w.process("ann")
+		res := mustRun(t, p, toPrevious)
+		if want := "proven: every pod runs " + w.of(c).Short() + ", except perhaps what was to go and is still there: pod payments-0 on node-b"; res.Production != want {
+			t.Errorf("%q, want %q; notes %q", res.Production, want, p.notes)
+		}
+	})
+}
+
 // A run that stood still while somebody took its lock notices before its next act, and leaves everything as that one made it.
 func TestRobbed(t *testing.T) {
 	for _, tt := range []struct {
@@ -708,7 +720,7 @@ func TestRobbed(t *testing.T) {
 				w.mu.Unlock()
 				err := <-ended
 				exitIs(t, err, tt.exit)
-				if e := says(t, err, tt.says, "rollback status --service payments --environment prod"); tt.exit == Refused && e.Production != "not changed by this command" {
+				if e := says(t, err, tt.says, "rollback status --service payments --environment prod"); tt.exit != Unverified && e.Production != "not changed by this command" {
 					t.Errorf("production: %s", e.Production)
 				}
 				if w.tags["latest"] != w.of(tt.tag) || w.workloads[0].changes != restarts || !reflect.DeepEqual(w.stored(), before) {

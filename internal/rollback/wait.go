@@ -298,7 +298,9 @@ func (r *run) diagnose(ctx context.Context, s Stuck, obs []Observation) error {
 		e.Next = append(e.Next, fmt.Sprintf("a Secret, ConfigMap or disk that it mounts is missing, or the node has no address for it; the events say which: kubectl -n %s describe pod %s", ns, s.Pod))
 	case "Unschedulable":
 		e.Next = append(e.Next, fmt.Sprintf("no node takes it (resources, taints, affinity); make room: kubectl -n %s describe pod %s", ns, s.Pod))
-	case "FailedCreate", noNewPod:
+	case noNewPod:
+		e.Next = append(e.Next, fmt.Sprintf("why its controller makes none, the events of the set say: kubectl -n %s describe %s", ns, s.Workload))
+	case "FailedCreate":
 		e.Next = append(e.Next, fmt.Sprintf("pods are refused (quota, admission): kubectl -n %s describe %s", ns, s.Workload))
 	case "ProgressDeadlineExceeded":
 		if s.Pod != "" {
@@ -359,6 +361,10 @@ func endText(s Stuck) string {
 // unpulled is why an image cannot be pulled, by the words of registries as container runtimes pass them on.
 func unpulled(s Stuck) string {
 	switch m := strings.ToLower(s.Message); {
+	case s.Reason == "InvalidImageName":
+		return "the name of the image in the pod template is none"
+	case s.Reason == "SignatureValidationFailed":
+		return "the node does not accept the signature of the image, or finds none"
 	case s.Reason == "ErrImageNeverPull":
 		return "imagePullPolicy is Never, and the node no longer has the image"
 	case trouble(s.Reason, s.Message) == registryAway:
@@ -389,6 +395,19 @@ func (r *run) tellSilent(obs []Observation, now time.Time) {
 			r.note("%s", text)
 		}
 	}
+}
+
+// unended are the pods that were to go and may still run, each with its node.
+func unended(obs []Observation, now time.Time) []string {
+	var list []string
+	for _, o := range obs {
+		for _, p := range o.Pods {
+			if leftover(p, now) != "" {
+				list = append(list, "pod "+p.Name+" on "+p.Node)
+			}
+		}
+	}
+	return list
 }
 
 // silentNodeOf is the node of a pod if that does not answer, "" otherwise.
@@ -457,6 +476,7 @@ func (r *run) verify(ctx context.Context) (Outcome, string, error) {
 		last = obs
 		r.prove(obs)
 		r.tellSilent(obs, now)
+		r.unended = unended(obs, now)
 		missing = ""
 		desired := 0
 		for _, pr := range r.proofs {

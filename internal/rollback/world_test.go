@@ -76,6 +76,7 @@ type deployed struct {
 	nextName int
 	scaled   func(step int) // called at each step
 	steps    int
+	stay     []Pod // were to go, and their nodes do not end them
 }
 
 const repository = "payments"
@@ -805,6 +806,7 @@ func (c clusterPort) Observe(ctx context.Context, refs []Ref) (out []Observation
 			for _, p := range d.pods {
 				o.Pods = append(o.Pods, clone(p))
 			}
+			o.Pods = append(o.Pods, d.stay...)
 			out = append(out, o)
 		}
 		return nil
