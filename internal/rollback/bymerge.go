@@ -214,6 +214,9 @@ func (r *run) lull(ctx context.Context, err error, deadline time.Time) bool {
 // one that was refused is not refreshed while it waits.
 func waits(err error) bool { return passing(err) && KindOf(err) != Expired }
 
+// buildSought is how long a build is looked for that was asked for without an answer. It is not asked for twice.
+const buildSought = 10 * time.Second
+
 // build follows the build that ships the merge commit: the one that the merge started, or one started here. While a build is
 // in flight that may hold the merge, none is started.
 func (r *run) build(ctx context.Context) (Outcome, string, error) {
@@ -221,6 +224,8 @@ func (r *run) build(ctx context.Context) (Outcome, string, error) {
 	deadline := time.Now().Add(r.Limits.Build)
 	asked := time.Now().Add(r.Limits.Webhook) // until then the merge itself may start the build
 	told := false                             // that they cannot be read
+	var lost error                            // what asking for a build ended with, where it may have begun all the same
+	var sought time.Time                      // for how long it is looked for then
 	var b Build
 	for b.Job == "" {
 		builds, err := r.World.Builds.Newest(ctx, f.Job)
@@ -248,18 +253,25 @@ func (r *run) build(ctx context.Context) (Outcome, string, error) {
 			}
 			b = found[0].Build
 			continue
-		case err == nil && len(perhaps) == 0 && f.CommitParameter != "" && r.World.Starter != nil && !time.Now().Before(asked):
+		case err == nil && lost != nil && len(perhaps) == 0 && !time.Now().Before(sought):
+			return "", "", &Error{Exit: r.exit(), What: "the build of the merge commit could not be started", Err: lost, Next: fixes(lost)}
+		case err == nil && lost == nil && len(perhaps) == 0 && f.CommitParameter != "" && r.World.Starter != nil && !time.Now().Before(asked):
 			if err := r.sure(ctx); err != nil {
 				return "", "", err
 			}
 			act, done := acting(ctx, grace)
 			started, err := r.World.Starter.Start(act, BuildRequest{Job: f.Job, ID: r.entry.ID, Parameters: map[string]string{f.CommitParameter: string(m.Commit)}})
 			done()
-			if err != nil {
+			switch {
+			case maybeDone(err) && ctx.Err() == nil:
+				lost, sought = err, time.Now().Add(buildSought)
+				r.note("whether a build was started is not known; looking for it: %s", err)
+			case err != nil:
 				return "", "", &Error{Exit: r.exit(), What: "the build of the merge commit could not be started", Err: err, Next: fixes(err)}
+			default:
+				b = started.Build
+				continue
 			}
-			b = started.Build
-			continue
 		}
 		if time.Until(deadline) <= RetryAfterOf(err) { // it is over, or will be before there is another answer
 			if err != nil {

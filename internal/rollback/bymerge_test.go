@@ -664,12 +664,17 @@ func TestByMergeStartsTheBuild(t *testing.T) {
 				f.marked, f.unreadQueue = marked, !marked
 				p := w.process("ann")
 				p.faults = []*fault{{op: "Start", do: do}}
-				_, err := p.run(byMerge)
-				if err == nil {
-					t.Errorf("%s: no error", do)
+				res, err := p.run(byMerge)
+				if (err == nil) != (do == lose) { // then it is found
+					t.Errorf("%s: %v", do, err)
 				}
-				time.Sleep(LockExpiry)
-				shipped(t, w, f, mustRun(t, w.process("ann"), byMerge), 10)
+				if err != nil {
+					time.Sleep(LockExpiry)
+					res = mustRun(t, w.process("ann"), byMerge)
+				}
+				if shipped(t, w, f, res, 10); p.asked("Start") > 1 {
+					t.Errorf("%s: asked for %d times", do, p.asked("Start"))
+				}
 				if len(f.builds) != 1 {
 					t.Errorf("%s, marked %t: %d builds", do, marked, len(f.builds))
 				}

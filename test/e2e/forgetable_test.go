@@ -60,6 +60,17 @@ func mended(_ context.Context, s *Stage) error {
 	return nil
 }
 
+// hung has GitHub give no answer to a request.
+func hung(op string) func(context.Context, *Stage) error {
+	return func(ctx context.Context, s *Stage) error {
+		f := hangs
+		f.Op = op
+		s.world.(*forge).github.Clear()
+		s.world.(*forge).github.Inject(f)
+		return nil
+	}
+}
+
 // killedAt kills the program when a request to GitHub comes, which is then done, and its answer lost.
 func killedAt(op string) func(context.Context, *Stage) error {
 	return func(_ context.Context, s *Stage) error {
@@ -275,6 +286,36 @@ var forgeScenarios = []Scenario{
 			{Before: away("pulls/merge"), Args: byRevert, Says: []string{"cannot be read; still trying", "connection refused"}},
 		},
 		Want: map[string]string{"tags.payments.latest": "<image build 1 in full>", "pulls[6].state": "", "builds[1]": "pushed <commit merge of 5>: SUCCESS", "builds[2]": ""},
+	},
+	{
+		Name: "GitHub hangs", Seed: coded,
+		Steps: []Step{
+			{Before: hung("git/create-ref"), Args: byRevert, Exit: 1, Says: []string{"in time: ", "production: not changed"}},
+			{Before: hung("pulls/create"), Args: byRevert, Exit: 1, Says: []string{"in time: ", "production: not changed"}},
+			{Before: hung("pulls/create"), Args: append(byTag[:len(byTag):len(byTag)], "--revert-wait", "2s"), Says: []string{"did not answer in time", "the revert pull request is still owed"}},
+			{Before: mended, Args: on("status")},
+		},
+		Want: map[string]string{"tags.payments.latest": good, "pulls[5].state": "", "builds[1]": ""},
+	},
+	{
+		Name: "GitHub and Jenkins do as they are asked and never answer", Seed: coded, Options: Options{Config: itself},
+		Steps: []Step{{
+			Before: func(_ context.Context, s *Stage) error {
+				f := s.world.(*forge)
+				f.webhook.Store(false)
+				once := stalls
+				once.Times = 1
+				for _, op := range []string{"git/create-ref", "pulls/create", "pulls/merge"} {
+					once.Op = op
+					f.github.Inject(once)
+				}
+				once.Op = "POST buildWithParameters"
+				f.jenkins.Inject(once)
+				return nil
+			},
+			Args: asked,
+		}},
+		Want: map[string]string{"builds[1]": "asked for <commit merge of 5>: SUCCESS", "builds[2]": "", "pulls[6].state": "", "tags.payments.latest": "<image build 1 in full>"},
 	},
 	{
 		Name: "a retag whose follow-up merges by itself", Seed: coded, Options: Options{Config: itself},
