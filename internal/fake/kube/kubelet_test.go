@@ -471,3 +471,92 @@ func TestContainersAreTriedInOrder(t *testing.T) {
 		t.Error("the second container was never seen waiting")
 	}
 }
+
+// Each way in which a node fails leaves its own word in the status of the pod, or in its events.
+func TestNodesFail(t *testing.T) {
+	t.Parallel()
+	const why = "exec: no such file"
+	for _, c := range []struct {
+		name  string
+		fails func(*testing.T, *Server)
+		until func(o tree) bool
+		event string // reason of one that tells it
+	}{
+		{"start", func(_ *testing.T, s *Server) { s.Behave(good, Behaviour{StartError: why}) }, func(o tree) bool {
+			c := status0(o)
+			return str(c, "state", "waiting", "reason") == "CrashLoopBackOff" && str(c, "lastState", "terminated", "reason") == "StartError" &&
+				str(c, "lastState", "terminated", "message") == why && num(c, "lastState", "terminated", "exitCode") == 128
+		}, "Failed"},
+		{"start, once", func(_ *testing.T, s *Server) { s.Behave(good, Behaviour{StartError: why, Crashes: 1}) }, func(o tree) bool { return ready(&object{data: o}) && num(status0(o), "restartCount") == 1 }, "Started"},
+		{"memory", func(_ *testing.T, s *Server) { s.Behave(good, Behaviour{Crash: true, ExitCode: 137}) }, func(o tree) bool {
+			return str(status0(o), "lastState", "terminated", "reason") == "OOMKilled"
+		}, "BackOff"},
+		{"liveness", func(_ *testing.T, s *Server) { s.Behave(good, Behaviour{Crash: true, ExitCode: 137, Liveness: true}) }, func(o tree) bool {
+			return str(status0(o), "lastState", "terminated", "reason") == "Error"
+		}, "Killing"},
+		{"flaps", func(_ *testing.T, s *Server) { s.Behave(good, Behaviour{Flaps: 2}) }, func(o tree) bool { return len(o) > 0 && ready(&object{data: o}) }, "Unhealthy"},
+		{"network", func(_ *testing.T, s *Server) { s.BreakSandboxes("no address") }, func(o tree) bool {
+			return str(condition(o, "PodReadyToStartContainers"), "status") == "False" && str(status0(o), "state", "waiting", "reason") == "ContainerCreating"
+		}, "FailedCreatePodSandBox"},
+		{"network, mended", func(_ *testing.T, s *Server) { s.BreakSandboxes("no address"); s.BreakSandboxes("") }, func(o tree) bool {
+			return str(condition(o, "PodReadyToStartContainers"), "status") == "True"
+		}, "Started"},
+		{"lost", func(t *testing.T, s *Server) {
+			must(t, s.Wait(ctx(t), func() bool { p := s.List("pods", "prod", ""); return len(p) == 1 && ready(&object{data: p[0]}) }))
+			must(t, s.Lose("node-1"))
+		}, func(o tree) bool {
+			return str(condition(o, "Ready"), "status") == "False" && str(condition(o, "ContainersReady"), "status") == "True"
+		}, "NodeNotReady"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s, _ := cluster(t, Options{})
+			if c.name != "lost" {
+				c.fails(t, s)
+			}
+			must(t, s.Apply(NewDeployment("prod", "payments", image, 1)))
+			if c.name == "lost" {
+				c.fails(t, s)
+			}
+			must(t, s.Wait(ctx(t), func() bool {
+				p := s.List("pods", "prod", "")
+				return len(p) == 1 && len(items(p[0], "status", "containerStatuses")) == 1 && c.until(p[0]) && len(eventsOf(s, "Pod", c.event)) > 0
+			}))
+		})
+	}
+}
+
+// Secrets are named by pods and by nobody else.
+func TestMissingSecrets(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(spec tree){
+		"environment": func(spec tree) {
+			set(items(spec, "containers")[0].(tree), []any{tree{"secretRef": tree{"name": "keys"}}}, "envFrom")
+		},
+		"one key": func(spec tree) {
+			set(items(spec, "containers")[0].(tree), []any{tree{"name": "KEY", "valueFrom": tree{"secretKeyRef": tree{"name": "keys", "key": "a"}}}}, "env")
+		},
+		"volume": func(spec tree) {
+			set(spec, []any{tree{"name": "keys", "secret": tree{"secretName": "keys"}}}, "volumes")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, _ := cluster(t, Options{})
+			d := NewDeployment("prod", "payments", image, 1)
+			template, _ := templateOf(deployments, d)
+			change(dict(template, "spec"))
+			must(t, s.Apply(d))
+			must(t, s.Wait(ctx(t), func() bool {
+				for _, e := range s.List("events", "prod", "") {
+					if strings.Contains(str(e, "message"), `secret "keys" not found`) {
+						return true
+					}
+				}
+				return false
+			}))
+			s.SetSecret("prod", "keys", true)
+			must(t, s.WaitRollout(ctx(t), "deploy", "prod", "payments"))
+		})
+	}
+}

@@ -1,5 +1,5 @@
 // Package kubeworld is a real Kubernetes in one process: etcd, the API server, the scheduler, the controllers of
-// Deployments, ReplicaSets, StatefulSets and DaemonSets and the garbage collector are those of the Kubernetes project,
+// Deployments, ReplicaSets, StatefulSets, DaemonSets and nodes and the garbage collector are those of the Kubernetes project,
 // unmodified. Only the nodes are stood in for: they have no containers, but ask the registry which digest a tag names when
 // a container would start, and report, fail and write events and logs as a kubelet does.
 package kubeworld
