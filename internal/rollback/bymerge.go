@@ -449,7 +449,7 @@ func (r *run) deployed(ctx context.Context) (Outcome, string, error) {
 	err := r.watch(ctx, vigil{deadline: time.Now().Add(r.Limits.Rollout)}, func(obs []Observation, now time.Time) (bool, error) {
 		last = obs
 		r.prove(obs)
-		r.tellSilent(obs, now)
+		r.tellSilent(obs, now, false)
 		where = nil
 		var progress []Progress
 		fresh := map[string]bool{} // pods that are to run the target, as far as can be told

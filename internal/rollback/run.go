@@ -160,10 +160,10 @@ type run struct {
 	checked  Commit // tip of the revert's pull request, where that was found to be the exact inverse
 	// unchecked is why it was not.
 	unchecked string
-	hints     <-chan struct{} // that something changed in the cluster; nil before anybody waits
-	sight     *sight          // what ended the rollout
-	silent    map[string]bool // what was told of pods whose nodes do not answer
-	unended   []string        // pods that were to go and may still run, when it was proven
+	hints     <-chan struct{}      // that something changed in the cluster; nil before anybody waits
+	sight     *sight               // what ended the rollout
+	silent    map[string]time.Time // since when what is to be told of pods whose nodes do not answer is so; zero once it was told
+	unended   []string             // pods that were to go and may still run, when it was proven
 	started   time.Time
 }
 

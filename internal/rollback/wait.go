@@ -155,7 +155,7 @@ func (r *run) rollout(ctx context.Context) (Outcome, string, error) {
 	err := r.watch(ctx, vigil{deadline: time.Now().Add(r.Limits.Rollout)}, func(obs []Observation, now time.Time) (bool, error) {
 		last, r.sight = obs, nil
 		r.prove(obs)
-		r.tellSilent(obs, now)
+		r.tellSilent(obs, now, false)
 		all := true
 		var progress []Progress
 		for _, o := range obs {
@@ -189,6 +189,7 @@ func (r *run) rollout(ctx context.Context) (Outcome, string, error) {
 		return "", "", r.diagnose(ctx, *dog.now, last)
 	}
 	if errors.Is(err, errDeadline) {
+		r.tellSilent(last, time.Now(), true)
 		var where []string
 		var held Stuck
 		for _, o := range last {
@@ -377,22 +378,31 @@ func unpulled(s Stuck) string {
 	return "the node cannot pull the image (right to pull, image gone, registry down)"
 }
 
-// tellSilent tells once of each pod about which nobody can tell what it runs: its node does not answer, or does not end it.
-func (r *run) tellSilent(obs []Observation, now time.Time) {
+// tellSilent tells once of each pod about which nobody can tell what it runs: its node does not end it, or has not answered for a
+// while. Many an old pod on such a node is about to go, which is told then; last says that there is no more time for that.
+func (r *run) tellSilent(obs []Observation, now time.Time, last bool) {
+	if r.silent == nil {
+		r.silent = map[string]time.Time{}
+	}
 	for _, o := range obs {
 		for _, p := range o.Pods {
 			text := leftover(p, now)
+			wait := time.Duration(0)
 			if text == "" && p.Live() && p.Lost {
-				text = fmt.Sprintf("pod %s: %s; it counts again when that does", p.Name, silentNode(p))
+				text, wait = fmt.Sprintf("pod %s: %s; it counts again when that does", p.Name, silentNode(p)), overdue
 			}
-			if text == "" || r.silent[p.UID+text] {
+			if text == "" {
 				continue
 			}
-			if r.silent == nil {
-				r.silent = map[string]bool{}
+			since, known := r.silent[p.UID+text]
+			if !known {
+				since = now
+				r.silent[p.UID+text] = since
 			}
-			r.silent[p.UID+text] = true
-			r.note("%s", text)
+			if !since.IsZero() && (now.Sub(since) >= wait || last) {
+				r.silent[p.UID+text] = time.Time{} // told
+				r.note("%s", text)
+			}
 		}
 	}
 }
@@ -475,7 +485,7 @@ func (r *run) verify(ctx context.Context) (Outcome, string, error) {
 	err := r.watch(ctx, vigil{deadline: start.Add(r.Limits.Settle + verifyGrace), due: &due, known: known, beside: beside}, func(obs []Observation, now time.Time) (bool, error) {
 		last = obs
 		r.prove(obs)
-		r.tellSilent(obs, now)
+		r.tellSilent(obs, now, false)
 		r.unended = unended(obs, now)
 		missing = ""
 		desired := 0
@@ -530,6 +540,7 @@ func (r *run) verify(ctx context.Context) (Outcome, string, error) {
 		if err != errDeadline {
 			e.What, e.Err = "not proven", err
 		}
+		r.tellSilent(last, time.Now(), true)
 		e.Next = nodeRemedy(last)
 		return "", "", e
 	}
