@@ -279,14 +279,17 @@ func put(list []FollowUp, f FollowUp) []FollowUp {
 }
 
 // pruned leaves out what is over and nothing hangs on: debts paid or void of acts that cannot be undone any more, because
-// only the last one can.
-func pruned(list []FollowUp, last string) []FollowUp {
+// only the last one can. A pull request that may still be open hangs on its debt, unless it pays another one as well: merged all the
+// same, it has to be taken back.
+func pruned(list []FollowUp, last string, pulls map[int]PullRequest) []FollowUp {
 	var kept []FollowUp
 	for _, f := range list {
 		by := slices.ContainsFunc(list, func(h FollowUp) bool {
 			return h.Rollback == f.ReplacedBy && (h.Rollback == last || h.open(list))
 		})
-		if f.open(list) || f.Rollback == last || f.Void == last || f.ReplacedBy != "" && by {
+		needless := f.Void != "" && !f.Done && f.PR != 0 && pulls[f.PR].State != PullClosed &&
+			!slices.ContainsFunc(list, func(h FollowUp) bool { return h.PR == f.PR && h.Void == "" })
+		if f.open(list) || needless || f.Rollback == last || f.Void == last || f.ReplacedBy != "" && by {
 			kept = append(kept, f)
 		}
 	}
@@ -384,7 +387,7 @@ func (r *run) owe(list []FollowUp) []FollowUp {
 				f.Void = id
 			}
 		}
-		list = pruned(list, id)
+		list = pruned(list, id, r.survey.Pulls)
 	}
 	return list
 }

@@ -377,7 +377,7 @@ func TestPruned(t *testing.T) {
 		{Kind: OwedRevert, Rollback: "7", Done: true},
 	}
 	var ids []string
-	for _, f := range pruned(list, "7") {
+	for _, f := range pruned(list, "7", nil) {
 		ids = append(ids, f.Rollback)
 	}
 	if got := strings.Join(ids, ""); got != "34567" {
@@ -387,7 +387,7 @@ func TestPruned(t *testing.T) {
 	for i := range 2 * OwedLimit {
 		many = append(many, FollowUp{Kind: OwedRevert, Rollback: fmt.Sprint(i)})
 	}
-	if got := pruned(many, "x"); len(got) != OwedLimit || got[OwedLimit-1].Rollback != fmt.Sprint(2*OwedLimit-1) {
+	if got := pruned(many, "x", nil); len(got) != OwedLimit || got[OwedLimit-1].Rollback != fmt.Sprint(2*OwedLimit-1) {
 		t.Errorf("%d kept, the last is %+v", len(got), got[len(got)-1])
 	}
 }
@@ -431,6 +431,46 @@ func TestSecondRollbackInterruptedAnywhere(t *testing.T) {
 			}
 		})
 	}}, 4)
+}
+
+// A revert that was to be closed when its rollback was undone is not forgotten over the next rollback: merged all the same, it has to
+// be taken back.
+func TestNeedlessOutlivesRollback(t *testing.T) {
+	inForge(t, func(t *testing.T, w *world, f *forge) {
+		mustRun(t, w.process("ann"), toPrevious)
+		mustRun(t, w.process("ann"), undo)
+		ship(w, f, 'e')
+		mustRun(t, w.process("bob"), to(d))
+		if list := w.stored().Needless(); len(list) != 1 || list[0].PR != 10 {
+			t.Fatalf("needless %+v of %+v", list, w.stored().Owed)
+		}
+		f.land(f.pulls[0], time.Now())
+		f.builds = nil
+		ship(w, f, 'f')
+		next := to(e)
+		next.Accept = []string{"marked-bad"}
+		mustRun(t, w.process("bob"), next)
+		if !slices.ContainsFunc(w.stored().Open(), func(f FollowUp) bool { return f.Kind == OwedReland && f.Of == 10 }) {
+			t.Errorf("owed %+v", w.stored().Owed)
+		}
+	})
+	// Not where the next rollback needs that very revert, nor when it was closed.
+	for _, state := range []PullState{PullOpen, PullClosed} {
+		inForge(t, func(t *testing.T, w *world, f *forge) {
+			mustRun(t, w.process("ann"), toPrevious)
+			mustRun(t, w.process("ann"), undo)
+			next := to(c)
+			next.Accept = []string{"marked-bad"}
+			if f.pulls[0].State = state; state == PullClosed {
+				ship(w, f, 'e')
+				next = to(d)
+			}
+			mustRun(t, w.process("bob"), next)
+			if list := w.stored().Needless(); len(list) > 0 {
+				t.Errorf("%s: needless %+v", state, list)
+			}
+		})
+	}
 }
 
 // A debt that a step forward makes needless goes and comes with each undo of that step, and of an undo.
