@@ -35,7 +35,7 @@ tag() {
 tag() { crane tag "$HOST/$1:$2" latest; }`
 	craneLogin = `
 aws ecr get-login-password | crane auth login "$HOST" --username AWS --password-stdin 2>login`
-	// restart WORKLOAD... lets the pods pull the tag again; wait WORKLOAD... waits for them.
+	// restart WORKLOAD... lets the pods pull the tag again; wait_for WORKLOAD... waits for them.
 	restart = `
 restart() { kubectl rollout restart "$@"; }
 wait_for() { for w; do kubectl rollout status "$w" --timeout=90s; done; }
@@ -202,7 +202,7 @@ func (s *Stage) pulling(ctx context.Context, repo string) (string, error) {
 		}
 		for _, o := range list {
 			pod := at(o, "spec", "template", "spec")
-			if slices.ContainsFunc(append(items(pod, "initContainers"), items(pod, "containers")...), func(c any) bool { return str(c, "image") == image(s.world, repo) }) {
+			if slices.ContainsFunc(slices.Concat(items(pod, "initContainers"), items(pod, "containers")), func(c any) bool { return str(c, "image") == image(s.world, repo) }) {
 				names = append(names, strings.ToLower(kind)+"/"+str(o, "metadata", "name"))
 			}
 		}

@@ -1,6 +1,8 @@
 package e2e
 
-// The scenarios. Each runs in both worlds; the two traces must be the same, and as the scenario says.
+// The scenarios. Each runs in both worlds; the two traces must be the same, and as the scenario says. Then kubectl, crane and
+// the AWS CLI look at both worlds (agree), and what is typed today is done in one of its own (manually): of that, too, a
+// scenario need not say anything.
 
 import (
 	"bytes"

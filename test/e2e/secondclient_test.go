@@ -122,6 +122,12 @@ func (s *Stage) disagree(ctx context.Context, tools string) (string, error) {
 		}
 	}
 	for _, service := range report.Services {
+		for _, kept := range items(service.Last, "kept") { // the tag tells which image it keeps
+			_, hex, _ := strings.Cut(kept.(string), "rollback-keep-")
+			if digest := craned[service.Service+":"+kept.(string)]; hex == "" || !strings.HasPrefix(digest, "sha256:"+hex) {
+				return fmt.Sprintf("status says that %s was kept; to crane it is %q", kept, digest), nil
+			}
+		}
 		slices.SortFunc(service.Running, func(a, b statusImage) int { return strings.Compare(a.Digest, b.Digest) })
 		for _, debt := range append(slices.Concat(service.Owed, service.Needless), service.FollowUp) {
 			delete(debt, "next")    // for people
@@ -155,7 +161,7 @@ func (s *Stage) seen(service string, objects []any, tags map[string]string) (sta
 	// uses are the containers of a pod's spec that run an image of the service.
 	uses := func(spec any) []string {
 		var names []string
-		for _, c := range append(items(spec, "initContainers"), items(spec, "containers")...) {
+		for _, c := range slices.Concat(items(spec, "initContainers"), items(spec, "containers")) {
 			if strings.HasPrefix(str(c, "image"), w.Registry().Host()+"/"+service+":") {
 				names = append(names, str(c, "name"))
 			}
@@ -182,7 +188,7 @@ func (s *Stage) seen(service string, objects []any, tags map[string]string) (sta
 				continue
 			}
 			digest := ""
-			for _, c := range append(items(o, "status", "initContainerStatuses"), items(o, "status", "containerStatuses")...) {
+			for _, c := range slices.Concat(items(o, "status", "initContainerStatuses"), items(o, "status", "containerStatuses")) {
 				if str(c, "name") == names[0] {
 					digest = digestIn.FindString(str(c, "imageID"))
 				}
