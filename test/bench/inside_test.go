@@ -268,9 +268,8 @@ func (in *insideSoak) page(length time.Duration) string {
 The same choices' seed, but in one process beside the loopback world, with its GitHub and Jenkins, for %s: back by tag, undone, back
 by a revert that merges by itself and is built and deployed, and the next change; half of the commands disturbed by a fault in one of the
 four systems, half cancelled at some request, as by SIGTERM. After every command, and none of it was found: a goroutine of the
-program, an open file more than before the first one, connections (on Linux, both ends) of more than the nodes and the cluster's pool,
-a request that is still being answered. At the end: any
-goroutine more than before the world was started.
+program, an open file more than before the first one, more connections (on Linux, both ends) than the nodes and the cluster's pool
+have, a request that is still being answered. At the end: any goroutine more than before the world was started.
 
 | what | how many |
 | --- | --- |

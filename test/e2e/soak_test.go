@@ -80,7 +80,7 @@ type soak struct {
 // counts are of what was done, by what it is about and what it is.
 type counts map[string]map[string]int
 
-// tell notes what was done; it is printed when a story fails, and as it happens with -v.
+// tell notes what was done; it is printed when the story fails.
 func (k *soak) tell(format string, args ...any) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -183,20 +183,21 @@ func (d disturbance) String() string {
 	return text
 }
 
-// systems are the outside systems, in the order in which they are drawn, and what is asked of them.
+// systems are the outside systems, in the order in which they are drawn, and what is asked of them: by a rollback, and by a
+// revert alone, which asks only two of them. Of all that a command asks of one, the fault meets one of the first calls.
 var systems = []struct {
-	name string
-	ops  []string
+	name       string
+	ops, alone []string
+	calls      int
 }{
-	{"cluster", []string{"*", "PATCH *", "UPDATE configmaps*", "LIST pods", "GET deployments*", "WATCH *"}},
-	{"registry", []string{"BatchGetImage", "PutImage", "DescribeImages", "DescribeRepositories", "GetCallerIdentity"}},
-	{"GitHub", []string{"*", "graphql*", "git/create-commit", "git/create-ref", "git/get-ref", "git/delete-ref", "repos/merge", "repos/compare-commits*",
-		"pulls/create", "pulls/get", "pulls/merge", "pulls/update", "issues/add-labels", "pulls/request-reviewers"}},
-	{"Jenkins", []string{"*", "GET job", "GET queue", "POST buildWithParameters", "GET queue item", "GET build"}},
+	{"cluster", []string{"*", "PATCH *", "UPDATE configmaps*", "LIST pods", "GET deployments*", "WATCH *"}, []string{"GET configmaps*", "UPDATE configmaps*"}, 30},
+	{"registry", []string{"BatchGetImage", "PutImage", "DescribeImages", "DescribeRepositories", "GetCallerIdentity"}, nil, 0},
+	{"GitHub", []string{"*", "*", "*", "graphql*", "pulls/get", "git/create-ref", "git/delete-ref", "pulls/create", "pulls/merge", "pulls/update"}, []string{
+		"*", "*", "graphql*", "git/create-commit", "git/create-ref", "git/get-ref", "git/delete-ref", "repos/merge", "repos/compare-commits*",
+		"pulls/create", "issues/add-labels", "pulls/request-reviewers",
+	}, 12},
+	{"Jenkins", []string{"*", "*", "GET job", "GET queue", "POST buildWithParameters"}, nil, 4},
 }
-
-// many are the operations that come often.
-var many = []string{"*", "LIST pods", "graphql*", "GET job"}
 
 // board is the switchboard of a system.
 func (k *soak) board(system string) interface {
@@ -250,27 +251,42 @@ var looks = []look{
 	{on("verify"), []rollback.Exit{rollback.Done, rollback.Failed, rollback.Unverified}}, // what it looks for need not run yet
 }
 
-// draw picks a disturbance. It takes the same numbers from the generator in the same order, whatever the worlds do.
-func (k *soak) draw() disturbance {
-	d := disturbance{name: "nothing"}
+// draw picks a disturbance of a command. It takes the same numbers from the generator in the same order, whatever the worlds do.
+func (k *soak) draw(command string) disturbance {
+	alone := command == "revert" || command == "reland"
+	d, calls := disturbance{name: "nothing"}, 80
+	if alone {
+		calls = 16
+	}
 	switch p := k.rng.IntN(10); {
 	case p == 0:
 	case p <= 3:
-		d = disturbance{name: "SIGKILL", signal: syscall.SIGKILL, at: 1 + k.rng.IntN(100), lost: k.rng.IntN(2) == 0, steal: k.rng.IntN(2) == 0}
+		d = disturbance{name: "SIGKILL", signal: syscall.SIGKILL, at: 1 + k.rng.IntN(calls), lost: k.rng.IntN(2) == 0, steal: k.rng.IntN(2) == 0}
 	case p == 4:
-		d = disturbance{name: "SIGTERM", signal: syscall.SIGTERM, at: 1 + k.rng.IntN(100)}
+		d = disturbance{name: "SIGTERM", signal: syscall.SIGTERM, at: 1 + k.rng.IntN(calls)}
 	default:
 		system := systems[k.rng.IntN(len(systems))]
+		for alone && system.alone == nil {
+			system = systems[k.rng.IntN(len(systems))]
+		}
+		ops := system.ops
+		if alone {
+			ops = system.alone
+		}
 		f := soakFaults[k.rng.IntN(len(soakFaults))]
 		for f.system != "" && f.system != system.name {
 			f = soakFaults[k.rng.IntN(len(soakFaults))]
 		}
 		d.name, d.system, d.fault = f.name, system.name, f.fault
-		d.fault.Op = system.ops[k.rng.IntN(len(system.ops))]
+		d.fault.Op = ops[k.rng.IntN(len(ops))]
 		d.fault.Times = 1 + k.rng.IntN(4)
-		d.fault.Skip = k.rng.IntN(2)
-		if slices.Contains(many, d.fault.Op) {
-			d.fault.Skip = k.rng.IntN(20)
+		switch d.fault.Op {
+		case "*":
+			d.fault.Skip = k.rng.IntN(system.calls)
+		case "LIST pods":
+			d.fault.Skip = k.rng.IntN(8)
+		default:
+			d.fault.Skip = k.rng.IntN(2)
 		}
 	}
 	for range k.rng.IntN(3) {
@@ -289,9 +305,9 @@ func (k *soak) act(ctx context.Context, exit rollback.Exit, args ...string) erro
 	if i := slices.Index(args, "--method"); i > 0 {
 		command += " --method " + args[i+1]
 	}
-	troubles := []disturbance{k.draw()}
+	troubles := []disturbance{k.draw(args[0])}
 	if k.rng.IntN(3) == 0 {
-		troubles = append(troubles, k.draw())
+		troubles = append(troubles, k.draw(args[0]))
 	}
 	var d disturbance
 	var first outcome
