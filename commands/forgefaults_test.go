@@ -414,11 +414,15 @@ func TestJenkinsFaultsWhenTheBuildIsStarted(t *testing.T) {
 				r := n.do(call{args: again})
 				n.mend()
 				n.wantNoToken(r)
+				if strings.HasPrefix(f.name, "answer lost") { // the build is found by its commit
+					n.wantReverted(r.wantExit(t, 0))
+					return
+				}
 				if r.code != int(rollback.Failed) && r.code != int(rollback.Unverified) {
 					t.Fatalf("%s: exit %d\n%s", f.name, r.code, r)
 				}
 				r.wantText(t, "jenkins:", "next: ", "the revert is merged as ")
-				if builds := n.Jenkins.Builds(demo.Job); len(builds) > 0 && !strings.HasPrefix(f.name, "answer lost") {
+				if builds := n.Jenkins.Builds(demo.Job); len(builds) > 0 {
 					t.Fatalf("%s: %d builds\n%s", f.name, len(builds), r)
 				}
 			}

@@ -214,8 +214,8 @@ func (r *run) lull(ctx context.Context, err error, deadline time.Time) bool {
 // one that was refused is not refreshed while it waits.
 func waits(err error) bool { return passing(err) && KindOf(err) != Expired }
 
-// buildSought is how long a build is looked for that was asked for without an answer. It is not asked for twice.
-const buildSought = 10 * time.Second
+// buildSought is how long a build is looked for, each second, that was asked for without an answer. It is not asked for twice.
+const buildSought = 3 * time.Second
 
 // build follows the build that ships the merge commit: the one that the merge started, or one started here. While a build is
 // in flight that may hold the merge, none is started.
@@ -288,6 +288,12 @@ func (r *run) build(ctx context.Context) (Outcome, string, error) {
 				e.Next = []string{"see what it waits for: " + cmp.Or(perhaps[0].URL, f.Job)}
 			}
 			return "", "", e
+		}
+		if lost != nil && err == nil && len(perhaps) == 0 {
+			if pause(ctx, time.Second) {
+				continue
+			}
+			return "", "", ctx.Err()
 		}
 		if !r.lull(ctx, err, deadline) {
 			return "", "", ctx.Err()
