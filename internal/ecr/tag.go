@@ -22,7 +22,7 @@ const (
 
 // Tag points tag at a manifest that is in the repository: one call. When the answer is lost it looks at what the tag names,
 // and repeats if that is something else, which is safe because PutImage of the same bytes always ends the same. When the
-// last look failed too, the error has Maybe set.
+// last look failed too, or the last PutImage was given up, the error has Maybe set.
 func (r *Registry) Tag(ctx context.Context, repository string, m rollback.Manifest, tag string) (already bool, err error) {
 	if !rollback.ValidRepository(repository) {
 		return false, r.invalid("repository", repository)
@@ -68,7 +68,7 @@ func (r *Registry) Tag(ctx context.Context, repository string, m rollback.Manife
 			if lookErr == nil && now == m.Digest {
 				return false, nil
 			}
-			failure.Maybe = lookErr != nil
+			failure.Maybe = lookErr != nil || errors.Is(err, context.DeadlineExceeded) // it may still come
 		}
 		if attempt == putAttempts || !r.pause(ctx, attempt, failure.RetryAfter) {
 			return false, failure

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rollback-tools/rollback/internal/fake"
 	fakeecr "github.com/rollback-tools/rollback/internal/fake/ecr"
@@ -180,6 +181,29 @@ func TestTagLost(t *testing.T) {
 				t.Errorf("moved: %v", moved)
 			}
 		})
+	}
+}
+
+// A PutImage that was given up can still be done when nobody looks any more.
+func TestTagDoneTooLate(t *testing.T) {
+	t.Parallel()
+	c := quick()
+	c.Timeout = 100 * time.Millisecond
+	w := open(t, c)
+	old := w.push(t, "old", "1111111")
+	w.push(t, "bad", "latest")
+	m := w.manifest(t, "1111111")
+	given := make(chan struct{})
+	w.Inject(fake.Fault{Op: "PutImage", After: true, Hold: func(*http.Request) { <-given }})
+	_, err := w.reg.Tag(t.Context(), "payments", m, "latest")
+	close(given)
+	var e *rollback.CallError
+	if !errors.As(err, &e) || e.Kind != rollback.Unreachable || !e.Maybe {
+		t.Errorf("Tag = %#v", err)
+	}
+	w.http.Close() // when all that was asked for is done
+	if w.Tags("payments")["latest"] != string(old) {
+		t.Error("it was not done")
 	}
 }
 

@@ -500,7 +500,7 @@ var faultScenarios = []Scenario{
 		Steps: []Step{
 			{Before: theClaim.fails(hangs), Args: tired(back), Exit: 1, Says: []string{"no answer within 5s", "production: not changed"}},
 			{Before: theKeep.fails(hangs), Args: tired(back), Exit: 1, Says: []string{"no answer in time"}},
-			{Before: theTag.fails(hangs), Args: tired(back), Exit: 1, Says: []string{"no answer in time", "production: not changed"}},
+			{Before: theTag.fails(hangs), Args: tired(back), Exit: 4, Says: []string{"no answer in time", "production: perhaps changed"}},
 			{Before: theRestart.fails(hangs), Args: tired(back), Exit: 4, Says: []string{"no answer within 5s", "0 of 1 workload was restarted"}},
 			{Before: theOutcome.fails(hangs), Args: tired(back), Exit: 3, Says: []string{"no answer in time", "production: proven"}},
 			wellAgain(back),
