@@ -500,6 +500,7 @@ func (r *run) deployed(ctx context.Context) (Outcome, string, error) {
 		return false, nil
 	})
 	if errors.Is(err, errDeadline) {
+		r.tellSilent(last, time.Now(), true)
 		e := &Error{Exit: Unverified, What: fmt.Sprintf("the pods do not run the new image after %s: %s", Span(r.Limits.Rollout), missing), Err: quiet{err},
 			Next: append(nodeRemedy(last), "look at the deploy job; if it restarts nothing: rollback restart "+r.plan.Scope.flags())}
 		if err != errDeadline { // the cluster went silent: what was seen last is old

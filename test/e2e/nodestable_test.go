@@ -16,7 +16,7 @@ import (
 // Commands of the table; briefly does not wait until the program's own patience with a trouble is over.
 var (
 	byRetag = on("run", "--reason", "amounts", "--yes")
-	briefly = on("run", "--reason", "amounts", "--yes", "--timeout", "2s")
+	briefly = on("run", "--reason", "amounts", "--yes", "--timeout", "4s")
 	undone  = on("undo", "--reason", "worse", "--yes")
 )
 
@@ -405,7 +405,7 @@ var lostScenarios = []Scenario{
 	{
 		Name: "a node does not answer, and sets wait for its pods", Seed: payments("StatefulSet", "DaemonSet"),
 		Steps: []Step{{Before: lose("payments-worker", misplaced), Args: briefly, Exit: 4, Says: []string{
-			"the rollout did not end within 2s", "pod payments-worker-1: its node node-", " was to go and is still there: its node node-", "if it is gone for good, its pods go with it: kubectl delete node node-",
+			"the rollout did not end within 4s", "pod payments-worker-1: its node node-", " was to go and is still there: its node node-", "if it is gone for good, its pods go with it: kubectl delete node node-",
 		}}},
 		Want: map[string]string{"tags.payments.latest": good},
 	},
