@@ -435,6 +435,9 @@ func (k *soak) disturbed(ctx context.Context, d disturbance, args []string) (out
 	}
 	if d.system != "" {
 		d.fault.Hold = func(*http.Request) { came.Store(true) }
+		if d.fault.After { // a watch has no answer that could be lost, and would be served to its end
+			d.fault.When = func(r *http.Request) bool { return r.URL.Query().Get("watch") == "" }
+		}
 		k.board(d.system).Inject(d.fault)
 	}
 	begun := make(chan struct{})
