@@ -57,12 +57,12 @@ revert() {
 `
 )
 
-// runbook are the functions of the manual way in a world.
-func runbook(o Options) string {
-	if o.OCI {
+// runbook are the functions of the manual way in a world. crane is faster than the AWS CLI, and can do without ECR.
+func (s *Stage) runbook() string {
+	if _, ok := s.world.(*forge); ok || !s.hasECR() {
 		return craneTag + restart + gitRevert
 	}
-	return awsTag + restart + gitRevert
+	return awsTag + restart
 }
 
 // act is one rollback by hand.

@@ -424,7 +424,7 @@ func (sc Scenario) both(t *testing.T, loopback, real World) {
 			f.reviewed(t)
 		}
 	})
-	sc.manually(t, stages[1], runbook(sc.Options))
+	sc.manually(t, stages[1], stages[1].runbook())
 }
 
 // unwanted tells which fields are not as the scenario wants them.
