@@ -123,6 +123,7 @@ func (f *forge) reviewed(t *testing.T) {
 		fail("Jenkins: %s", v)
 	}
 	pulls := f.reverts()
+	defer f.seenByGH(ctx, t, pulls)
 	if len(pulls) == 0 {
 		return
 	}
@@ -168,7 +169,6 @@ func (f *forge) reviewed(t *testing.T) {
 			fail("#%d: its check does not notice another commit: %s", p.Number, other)
 		}
 	}
-	f.seenByGH(ctx, t, pulls)
 }
 
 // ghPull is a pull request as gh tells it.
@@ -245,7 +245,7 @@ func (f *forge) seenByGH(ctx context.Context, t *testing.T, pulls []github.Pull)
 		t.Errorf("%s: status names %d services, want 1", f.Name(), len(status.Services))
 		return
 	}
-	for _, of := range append(items(status.Services[0], "owed"), at(status.Services[0], "last", "merge")) {
+	for _, of := range append(slices.Concat(items(status.Services[0], "owed"), items(status.Services[0], "needless")), at(status.Services[0], "last", "merge")) {
 		number := num(of, "pr")
 		if number == 0 {
 			continue
