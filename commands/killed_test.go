@@ -386,3 +386,39 @@ func TestPastedReason(t *testing.T) {
 		t.Errorf("status is no table of two rows:\n%s", s)
 	}
 }
+
+// A rollback by revert is killed at each write to GitHub and Jenkins, which is then done or not, and given again: one pull
+// request, one merge, one build.
+func TestKilledByMerge(t *testing.T) {
+	t.Parallel()
+	for _, op := range []string{"git/create-ref", "pulls/create", "pulls/merge", "POST buildWithParameters"} {
+		for _, done := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, done %t", op, done), func(t *testing.T) {
+				t.Parallel()
+				n := newNight(t, demo.Options{Code: true})
+				reached, killed := make(chan struct{}), make(chan struct{})
+				board, args := n.GitHub.Inject, byMerge()
+				if strings.HasPrefix(op, "POST ") {
+					n.Webhook(false)
+					board, args = n.Jenkins.Inject, byMerge("--jenkins-webhook", "0s")
+				}
+				board(fake.Fault{Op: op, Times: 1, After: done, Drop: true, Hold: func(*http.Request) {
+					close(reached)
+					<-killed
+				}})
+				p := n.launch(call{args: args})
+				select {
+				case <-reached:
+				case <-p.ended:
+					close(killed)
+					t.Fatalf("it ended before\n%s", p.wait())
+				}
+				must(t, p.Process.Kill())
+				p.wait()
+				close(killed)
+				until(t, "its last request to end", func() bool { return n.GitHub.Open()+n.Jenkins.Open() == 0 })
+				n.wantReverted(n.do(call{args: args}).wantExit(t, 0))
+			})
+		}
+	}
+}
