@@ -332,8 +332,8 @@ func undone(list []FollowUp, id, by string, due time.Time) []FollowUp {
 }
 
 // Learn tells a record what became of a pull request that somebody opened or merged by hand. line are first-parent commits,
-// newest first, that reach over what it undoes. of is the merged pull request that it was asked to take back, 0 for none. It returns what the pull request pays, in its new state; nothing where it
-// pays nothing that is owed.
+// newest first, that reach over what it undoes; of is the merged pull request that it was asked to take back, 0 for none. It
+// returns what the pull request pays, in its new state; nothing where it pays nothing that is owed.
 func (r *Record) Learn(res RevertResult, of int, reland bool) []FollowUp {
 	var learned []FollowUp
 	if of != 0 && res.Outcome != RevertPlanned { // only what is merged can be taken back

@@ -225,7 +225,7 @@ func TestStuckMeans(t *testing.T) {
 		"its liveness probe":                       {Reason: "CrashLoopBackOff", Ended: "Error", Exit: 137},
 		"the target itself ends":                   {Reason: "CrashLoopBackOff", Ended: "Error", Exit: 1},
 		"no longer has the image":                  {Reason: "ErrImageNeverPull"},
-		"in the pod template is none":              {Reason: "InvalidImageName"},
+		"is not a valid image name":                {Reason: "InvalidImageName"},
 		"signature of the image":                   {Reason: "SignatureValidationFailed"},
 		"cannot reach the registry":                {Reason: "ImagePullBackOff", Message: "dial tcp: i/o timeout"},
 		"or that is down":                          {Reason: "RegistryUnavailable"},

@@ -354,7 +354,7 @@ func endText(s Stuck) string {
 	case s.Ended == "StartError", s.Ended == "ContainerCannotRun":
 		return notStarted + "; its log, if any"
 	case s.Exit == 137 || s.Exit == 143: // SIGKILL and SIGTERM, not of its own doing
-		return "something kills it: most often its liveness probe, which the events above tell of; its log"
+		return "something kills it: most often its liveness probe (kubectl describe pod shows its events); its log"
 	}
 	return "the target itself ends; configuration or schema may be newer than it"
 }
@@ -363,7 +363,7 @@ func endText(s Stuck) string {
 func unpulled(s Stuck) string {
 	switch m := strings.ToLower(s.Message); {
 	case s.Reason == "InvalidImageName":
-		return "the name of the image in the pod template is none"
+		return "what the pod template names as its image is not a valid image name"
 	case s.Reason == "SignatureValidationFailed":
 		return "the node does not accept the signature of the image, or finds none"
 	case s.Reason == "ErrImageNeverPull":

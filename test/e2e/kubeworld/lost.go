@@ -1,6 +1,6 @@
 package kubeworld
 
-// Nodes that do not answer. What the cluster makes of that is the doing of the project's own node lifecycle and taint eviction
+// Nodes that do not answer. What the cluster makes of that is the doing of Kubernetes' own node lifecycle and taint eviction
 // controllers. They run only while a node is lost: their word depends on heartbeats, and on a machine that is busy with other
 // tests those of a node that is well would come late.
 
